@@ -1,0 +1,167 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use homing_protocol::{Proof, Received};
+use tokio::sync::{mpsc, oneshot};
+
+/// An answer to a delivery.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Answer {
+    /// It is settled.
+    Ack,
+    /// It is to be delivered again.
+    Requeue,
+}
+
+/// What a consumer's handles say to its link.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The answer to the delivery `tag` of one connection.
+    Answer(u64, Answer),
+}
+
+/// A message from a broker, and the right to answer for it.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message.
+    pub received: Received,
+    /// The right to answer for it.
+    pub token: Token,
+}
+
+/// The right to answer for a delivery, or for one part of it.
+///
+/// Dropped, the delivery goes back to its queue.
+#[derive(Debug)]
+pub struct Token {
+    lease: Arc<Lease>,
+    settled: bool,
+}
+
+/// A delivery without an answer. The last token of it that goes gives the
+/// answer: acked if all were.
+#[derive(Debug)]
+struct Lease {
+    tag: u64,
+    commands: mpsc::UnboundedSender<Command>,
+    requeue: AtomicBool,
+}
+
+impl Token {
+    pub(crate) fn new(tag: u64, commands: mpsc::UnboundedSender<Command>) -> Self {
+        Self {
+            lease: Arc::new(Lease {
+                tag,
+                commands,
+                requeue: AtomicBool::new(false),
+            }),
+            settled: false,
+        }
+    }
+
+    /// Splits it into one for each of `parts` tasks of the delivery, which is
+    /// acked once all are.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `parts` is 0: there would be nobody to answer.
+    pub fn split(self, parts: usize) -> Vec<Self> {
+        assert!(parts > 0, "a delivery has at least one task");
+        let mut tokens: Vec<_> = (1..parts)
+            .map(|_| Self {
+                lease: Arc::clone(&self.lease),
+                settled: false,
+            })
+            .collect();
+        tokens.push(self);
+        tokens
+    }
+
+    /// Says that what takes its place is safe, which `proof` shows.
+    pub fn ack(mut self, _proof: &impl Proof) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.lease.requeue.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let answer = if self.requeue.load(Ordering::Acquire) {
+            Answer::Requeue
+        } else {
+            Answer::Ack
+        };
+        // The link is gone: so is the connection the delivery came over, and
+        // the broker has put it back.
+        let _gone = self.commands.send(Command::Answer(self.tag, answer));
+    }
+}
+
+/// Receives from one queue.
+///
+/// Receives again by itself after the connection broke; the deliveries of the
+/// old one come again, maybe to another consumer.
+#[derive(Debug)]
+pub struct Consumer {
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Consumer {
+    /// The handle for what a link delivers; `stop` is told to end it, `ended`
+    /// answers when it has.
+    pub(crate) const fn new(
+        deliveries: mpsc::UnboundedReceiver<Delivery>,
+        stop: oneshot::Sender<()>,
+        ended: oneshot::Receiver<()>,
+    ) -> Self {
+        Self {
+            deliveries,
+            stop: Some(stop),
+            ended,
+        }
+    }
+
+    /// The next delivery; `None` once it was stopped and none are left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, nothing is lost.
+    pub async fn recv(&mut self) -> Option<Delivery> {
+        self.deliveries.recv().await
+    }
+
+    /// Waits for a delivery and takes it and those behind it, at most `max`.
+    /// Answers how many; 0 once it was stopped and none are left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, nothing is lost.
+    pub async fn recv_many(&mut self, deliveries: &mut Vec<Delivery>, max: usize) -> usize {
+        self.deliveries.recv_many(deliveries, max).await
+    }
+
+    /// Receives no more; what was not taken yet goes back to the queue at once.
+    pub fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ended = stop.send(());
+        }
+        self.deliveries.close();
+        while self.deliveries.try_recv().is_ok() {}
+    }
+
+    /// [Stops](Self::stop), and waits until every delivery is answered and the
+    /// broker has the answers.
+    pub async fn close(mut self) {
+        self.stop();
+        let _ended = (&mut self.ended).await;
+    }
+}

@@ -1,0 +1,146 @@
+//! How messages travel: the [`Broker`] trait, and RabbitMQ behind it.
+//!
+//! Object safe at the door ([`Broker`] hands out links, one boxed future each),
+//! concrete inside ([`Publisher`], [`Consumer`]): no boxing per task. A second
+//! implementation makes the same handles.
+//!
+//! # Invariants
+//!
+//! A delivery is acked only with a [`Proof`](homing_protocol::Proof) that what
+//! takes its place is safe. A delivery whose token is dropped goes back to its
+//! queue. What was published is published again, the same message, until the
+//! broker confirms it or says that it never will.
+//!
+//! # Failure
+//!
+//! Links reconnect by themselves, for ever, with backoff and jitter. A delivery
+//! belongs to the connection it came over: answers to one that is gone go
+//! nowhere, since the broker has already put the delivery back.
+
+mod amqp;
+mod consumer;
+mod error;
+mod publisher;
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use homing_protocol::topology::Topology;
+use homing_protocol::{QueueName, Received};
+use tokio::sync::mpsc;
+
+pub use amqp::{AmqpUrl, Rabbit, UrlError};
+pub use consumer::{Consumer, Delivery, Token};
+pub use error::{BrokerError, PublishError};
+pub use publisher::{Confirm, Confirmed, Publisher, Replaced, Window};
+
+/// Where messages are kept between processes.
+///
+/// Every future may be dropped: what it was opening is closed.
+pub trait Broker: Send + Sync + 'static {
+    /// Opens a link to publish over.
+    fn publisher(&self, window: Window) -> BoxFuture<'_, Result<Publisher, BrokerError>>;
+
+    /// Opens a link that receives from `source`, at most `prefetch` deliveries
+    /// ahead of their answers.
+    fn consumer(
+        &self,
+        source: Source,
+        prefetch: NonZeroU16,
+    ) -> BoxFuture<'_, Result<Consumer, BrokerError>>;
+
+    /// Opens a place for replies, which lasts as long as its link.
+    fn inbox(&self) -> BoxFuture<'_, Result<Inbox, BrokerError>>;
+
+    /// What is in each queue, in the order of the topology.
+    fn depths(&self) -> BoxFuture<'_, Result<Vec<Depth>, BrokerError>>;
+
+    /// Creates every exchange, queue and binding that is not there.
+    fn apply(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// Compares what is there with the topology. Creates nothing.
+    fn check(&self) -> BoxFuture<'_, Result<Vec<Difference>, BrokerError>>;
+
+    /// Deletes every exchange and queue of the topology, with what is in them.
+    fn delete(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// The exchanges and queues.
+    fn topology(&self) -> &Topology;
+
+    /// Where it is, for people: `RabbitMQ at localhost:5672`. No secret.
+    fn place(&self) -> String;
+}
+
+/// What a consumer receives from.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Source {
+    /// A queue of tasks.
+    Tasks(QueueName),
+    /// The queue of outcomes and batch records.
+    Results,
+    /// The queue of dead letters.
+    Dead,
+}
+
+/// How long the first connection of a link may take. Later ones wait for ever.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Patience {
+    /// At most this long: for a command that somebody waits for.
+    Within(Duration),
+    /// As long as it takes, saying so: for a service. What waiting cannot cure,
+    /// such as a wrong password, ends it at once.
+    Forever,
+}
+
+/// A place for replies to one producer.
+#[derive(Debug)]
+pub struct Inbox {
+    /// The address to put into tasks.
+    pub address: String,
+    /// What arrives.
+    pub events: mpsc::UnboundedReceiver<InboxEvent>,
+}
+
+/// What arrives in an [`Inbox`].
+#[derive(Debug)]
+pub enum InboxEvent {
+    /// A reply.
+    Reply(Received),
+    /// The link broke and stands again: replies in between are lost.
+    Gap,
+}
+
+/// What is in a queue.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Depth {
+    /// The queue's full name.
+    pub queue: String,
+    /// Messages that wait; `None` if the queue does not exist.
+    pub ready: Option<u64>,
+    /// Messages delivered and not answered; `None` where it cannot be known.
+    pub unacked: Option<u64>,
+    /// Consumers; `None` if the queue does not exist.
+    pub consumers: Option<u64>,
+}
+
+/// Something that is not as the topology wants it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Difference {
+    /// `queue tasks`, `exchange results`.
+    pub what: String,
+    /// What is wrong with it, as the broker says it.
+    pub detail: String,
+}
+
+/// Connects to RabbitMQ. Nothing is opened yet.
+pub fn rabbit(
+    url: AmqpUrl,
+    topology: Topology,
+    patience: Patience,
+    name: impl Into<String>,
+) -> Arc<dyn Broker> {
+    Arc::new(Rabbit::new(url, topology, patience, name.into()))
+}

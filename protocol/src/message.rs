@@ -1,0 +1,208 @@
+//! A message as any broker carries it: properties, headers, a body.
+
+use bytes::Bytes;
+
+use crate::name::QueueName;
+use crate::time::Timestamp;
+
+/// Where a message is to go. The broker knows how to get it there.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Destination {
+    /// A queue of tasks.
+    Queue(QueueName),
+    /// A queue of tasks, after `secs` seconds.
+    Delayed {
+        /// The queue.
+        queue: QueueName,
+        /// Seconds until it gets there, 1 to
+        /// [`DELAY_SECS_MAX`](crate::topology::DELAY_SECS_MAX).
+        secs: u32,
+    },
+    /// The queue of outcomes, by one of its routing keys.
+    Results {
+        /// Which key, chosen per message in turn.
+        key: u8,
+    },
+    /// Batch records, on their way into the queue of outcomes.
+    Batches,
+    /// Messages that no worker could settle.
+    Dead,
+    /// The inbox of a producer that awaits an outcome.
+    Reply {
+        /// The inbox's address, as it gave it.
+        address: String,
+    },
+    /// A queue of somebody else's, named in a `reply_to`.
+    Foreign {
+        /// The queue's full name.
+        queue: String,
+    },
+}
+
+/// The value of one header.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum HeaderValue {
+    /// No value.
+    Void,
+    /// True or false.
+    Bool(bool),
+    /// An integer of any width.
+    Int(i64),
+    /// A floating point number.
+    Float(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// A point in time, in whole seconds.
+    Time(u64),
+    /// Several values.
+    List(Vec<Self>),
+    /// Several named values.
+    Table(Vec<Header>),
+}
+
+/// A header's name and value.
+pub type Header = (String, HeaderValue);
+
+impl From<&str> for HeaderValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<i64> for HeaderValue {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<&[u8]> for HeaderValue {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Bytes(bytes.to_vec())
+    }
+}
+
+/// What a message says of itself. Names as in AMQP 0-9-1
+/// (<https://www.rabbitmq.com/docs/publishers#message-properties>), except
+/// `kind`, which is AMQP's `type`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties {
+    /// Unique for every message published.
+    pub message_id: Option<String>,
+    /// On a task and on its outcome: the task's id, or what a foreign client
+    /// put there.
+    pub correlation_id: Option<String>,
+    /// The kind of the task: AMQP's `type`.
+    pub kind: Option<String>,
+    /// How the body is encoded.
+    pub content_type: Option<String>,
+    /// When it was published, in whole seconds since 1970.
+    pub timestamp: Option<u64>,
+    /// Higher first, where the queue knows priorities.
+    pub priority: Option<u8>,
+    /// The queue a foreign client wants its outcome in.
+    pub reply_to: Option<String>,
+    /// The publisher's own word for itself.
+    pub app_id: Option<String>,
+    /// Everything else.
+    pub headers: Vec<Header>,
+}
+
+impl Properties {
+    /// The value of the header `name`.
+    pub fn header(&self, name: &str) -> Option<&HeaderValue> {
+        self.headers
+            .iter()
+            .find_map(|(header, value)| (header == name).then_some(value))
+    }
+
+    /// The header `name` as text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.header(name)? {
+            HeaderValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The header `name` as an integer.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        match self.header(name)? {
+            HeaderValue::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The timestamp in milliseconds.
+    pub fn published_at(&self) -> Option<Timestamp> {
+        let secs = i64::try_from(self.timestamp?).ok()?;
+        Some(Timestamp::from_ms(secs.checked_mul(1_000)?))
+    }
+
+    /// About how many bytes the headers take on the wire.
+    pub fn header_bytes(&self) -> usize {
+        self.headers.iter().map(header_bytes).sum()
+    }
+}
+
+fn header_bytes((name, value): &Header) -> usize {
+    name.len() + 2 + value_bytes(value)
+}
+
+fn value_bytes(value: &HeaderValue) -> usize {
+    match value {
+        HeaderValue::Void => 0,
+        HeaderValue::Bool(_) => 1,
+        HeaderValue::Int(_) | HeaderValue::Float(_) | HeaderValue::Time(_) => 8,
+        HeaderValue::Text(text) => 4 + text.len(),
+        HeaderValue::Bytes(bytes) => 4 + bytes.len(),
+        HeaderValue::List(values) => 4 + values.iter().map(|v| 1 + value_bytes(v)).sum::<usize>(),
+        HeaderValue::Table(fields) => 4 + fields.iter().map(header_bytes).sum::<usize>(),
+    }
+}
+
+/// A message ready to be published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Where it is to go.
+    pub destination: Destination,
+    /// What it says of itself.
+    pub properties: Properties,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// A message as a broker delivered it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// What it says of itself; the broker's own headers (`x-…`) are not in here.
+    pub properties: Properties,
+    /// Its body.
+    pub body: Bytes,
+    /// The exchange it came through, set by the broker.
+    pub exchange: String,
+    /// The routing key it came with.
+    pub routing_key: String,
+    /// Whether it may have been delivered before.
+    pub redelivered: bool,
+    /// How often the broker delivered it in vain before: 0 unless `redelivered`.
+    pub delivery_count: u32,
+    /// Where it was dead-lettered on its way here, the newest first.
+    pub deaths: Vec<Death>,
+}
+
+/// One dead-lettering by the broker, from its `x-death` header:
+/// <https://www.rabbitmq.com/docs/dlx#effects>.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Death {
+    /// `rejected`, `expired`, `maxlen` or `delivery_limit`.
+    pub reason: String,
+    /// The queue it died in, full name.
+    pub queue: String,
+    /// How often it died there for that reason.
+    pub count: u32,
+    /// When, in whole seconds since 1970.
+    pub time: Option<u64>,
+}

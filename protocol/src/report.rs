@@ -1,0 +1,212 @@
+//! What a worker says of an attempt.
+//!
+//! Reports travel in the body of a message to `results`, 1 to
+//! [`BUNDLE_MAX`](crate::limit::BUNDLE_MAX) of them, as a MessagePack array of
+//! maps. With one report the message's `correlation_id` and `type` name its
+//! task and kind as well.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{ContentType, Payload};
+use crate::dead::Reason;
+use crate::envelope::{BatchRow, Envelope, H_VERSION, Headers, VERSION, decode_bundle};
+use crate::error::{DecodeError, EncodeError};
+use crate::id::{AttemptId, BatchId, Digest, Run, TaskId};
+use crate::limit::BODY_BYTES_MAX;
+use crate::message::{Destination, HeaderValue, Message, Properties, Received};
+use crate::name::TaskKind;
+use crate::status::Status;
+use crate::time::Timestamp;
+
+/// The content type of a message that carries reports.
+const CONTENT_TYPE: &str = "application/vnd.homing.outcomes+msgpack";
+
+/// What is to be stored of one attempt at a task, or of a task that got none.
+///
+/// With status `retrying` it is an attempt record: another attempt follows.
+/// With any other it is the task's outcome.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The task.
+    pub task: TaskId,
+    /// The run of the task, from 1.
+    pub run: Run,
+    /// The task's kind; for a dead letter without a valid one `?`.
+    pub kind: String,
+    /// What is known of the task from here on.
+    pub status: Status,
+    /// Which attempt this was, from 1; 0 if there was none.
+    pub attempt: u32,
+    /// The most attempts the worker's policy allows; 0 if no worker ran it.
+    pub attempts_max: u32,
+    /// The attempt, `None` if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_id: Option<AttemptId>,
+    /// The digest of the task's payload.
+    pub digest: Digest,
+    /// The queue it was taken from, without the namespace.
+    pub queue: String,
+    /// Its batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
+    /// Its row in the batch, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+    /// The correlation id of the foreign client that asked for it, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// When the task was submitted.
+    pub submitted_at: Timestamp,
+    /// When the attempt began, or the task was found dead.
+    pub started_at: Timestamp,
+    /// Milliseconds between when the attempt could have begun and when it did.
+    pub waited_ms: u64,
+    /// Microseconds the handler ran.
+    pub run_us: u64,
+    /// The worker: host and process.
+    pub worker: String,
+    /// How output, payload and error data are encoded.
+    pub content_type: ContentType,
+    /// What the handler returned; only with `succeeded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Bytes>,
+    /// The error, its causes included; never with `succeeded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The error as the task's own type, encoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_data: Option<Bytes>,
+    /// Why it is a dead letter; only with `dead` and `expired`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The task's payload, unchanged; with every outcome but `succeeded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Bytes>,
+    /// When the next attempt is due; only with `retrying`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
+
+impl Report {
+    /// A report on `envelope` with this status and nothing else known: no
+    /// attempt, output or error.
+    pub fn new(envelope: &Envelope, status: Status, queue: &str, started_at: Timestamp) -> Self {
+        let carries_payload = status.is_closed() && status != Status::Succeeded;
+        Self {
+            task: envelope.id,
+            run: envelope.run,
+            kind: envelope.kind.as_str().to_owned(),
+            status,
+            attempt: 0,
+            attempts_max: 0,
+            attempt_id: None,
+            digest: envelope.digest,
+            queue: queue.to_owned(),
+            batch: envelope.batch.map(|place| place.batch),
+            row: envelope.batch.map(|place| place.row),
+            correlation_id: envelope.requester.correlation_id.clone(),
+            submitted_at: envelope.submitted_at,
+            started_at,
+            waited_ms: u64::try_from(started_at.since(envelope.available_at()).as_millis())
+                .unwrap_or(u64::MAX),
+            run_us: 0,
+            worker: String::new(),
+            content_type: envelope.payload.content_type,
+            output: None,
+            error: None,
+            error_data: None,
+            reason: None,
+            payload: carries_payload.then(|| envelope.payload.bytes.clone()),
+            retry_at: None,
+        }
+    }
+
+    /// The task's place in its batch.
+    pub fn batch_row(&self) -> Option<BatchRow> {
+        Some(BatchRow {
+            batch: self.batch?,
+            row: self.row.unwrap_or(0),
+        })
+    }
+
+    /// The output with its encoding.
+    pub fn output(&self) -> Option<Payload> {
+        Some(Payload {
+            bytes: self.output.clone()?,
+            content_type: self.content_type,
+        })
+    }
+
+    /// About how many bytes it takes on the wire.
+    pub fn bytes(&self) -> usize {
+        let parts = [&self.output, &self.error_data, &self.payload];
+        let data: usize = parts.into_iter().flatten().map(Bytes::len).sum();
+        400 + data + self.error.as_ref().map_or(0, String::len)
+    }
+}
+
+/// The message that carries `reports` to `destination`.
+///
+/// # Errors
+///
+/// [`EncodeError::TooLarge`] if together they are more than
+/// [`BODY_BYTES_MAX`]; one alone is not, if its parts keep to their limits.
+pub fn encode_reports(
+    reports: &[Report],
+    destination: Destination,
+    message_id: String,
+    now: Timestamp,
+) -> Result<Message, EncodeError> {
+    let body = ContentType::MessagePack.encode("reports", reports)?;
+    if body.len() > BODY_BYTES_MAX {
+        return Err(EncodeError::TooLarge {
+            what: "reports",
+            bytes: body.len(),
+            bytes_max: BODY_BYTES_MAX,
+        });
+    }
+    let alone = match reports {
+        [report] => Some(report),
+        _ => None,
+    };
+    let properties = Properties {
+        message_id: Some(message_id),
+        correlation_id: alone.map(|report| report.task.to_string()),
+        kind: alone.map(|report| report.kind.clone()),
+        content_type: Some(CONTENT_TYPE.to_owned()),
+        timestamp: Some(now.as_secs()),
+        headers: vec![(H_VERSION.to_owned(), HeaderValue::Int(VERSION))],
+        ..Properties::default()
+    };
+    Ok(Message {
+        destination,
+        properties,
+        body: body.into(),
+    })
+}
+
+/// Reads the reports a delivery carries.
+///
+/// # Errors
+///
+/// [`DecodeError`]: it is not from a worker of this or an older version.
+pub fn decode_reports(received: &Received) -> Result<Vec<Report>, DecodeError> {
+    let headers = Headers(&received.properties);
+    let got = headers.int(H_VERSION)?.ok_or(DecodeError::Header {
+        name: H_VERSION,
+        expected: "there",
+    })?;
+    if got > VERSION {
+        let supported = VERSION;
+        return Err(DecodeError::Version { got, supported });
+    }
+    match received.properties.content_type.as_deref() {
+        Some(CONTENT_TYPE) => decode_bundle(&received.body, CONTENT_TYPE),
+        other => Err(DecodeError::Body {
+            expected: CONTENT_TYPE,
+            problem: format!("its content type is `{}`", other.unwrap_or_default()),
+        }),
+    }
+}
