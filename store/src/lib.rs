@@ -1,0 +1,49 @@
+//! Outcomes at rest: written once by a collector, queried by everybody.
+//!
+//! A [`Store`] reads: list, show, wait, follow, count. A [`Writer`] is the one
+//! that writes; a lock beside the file decides which process has it. What is in
+//! the file behind them is private, so that another database can take its
+//! place.
+//!
+//! # Invariants
+//!
+//! Within a run of a task the first final status stored never changes. A report
+//! that is stored again changes nothing. The log only grows, in the order of
+//! the commits, so a [`Position`] in it stays valid. Every count is kept in the
+//! transaction that changes what it counts: none is ever made by scanning.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use homing_store::{Filter, Store};
+//!
+//! let store = Store::open(&"sqlite:homing.db".parse()?).await?;
+//! for record in store.list(&Filter::all().problems(), 20).await? {
+//!     println!("{} {}", record.report.task, record.report.status);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod batch;
+mod error;
+mod filter;
+mod fold;
+mod histogram;
+mod position;
+mod record;
+mod sqlite;
+mod stats;
+mod store;
+mod url;
+mod wait;
+mod writer;
+
+pub use batch::{Batch, BatchRef};
+pub use error::{StoreError, WaitError};
+pub use filter::{Filter, KindPattern, PatternError};
+pub use position::{Position, PositionError, Tail};
+pub use record::{AttemptRecord, ConflictRecord, DeadRecord, Record, TaskRecord};
+pub use stats::{Counts, KindStats, Quantiles};
+pub use store::{Store, Watch};
+pub use url::{StoreUrl, UrlError};
+pub use writer::{Committed, Entry, Holder, Opened, Standby, Writer};

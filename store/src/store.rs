@@ -1,0 +1,247 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_protocol::{BatchId, TaskId};
+
+use crate::batch::{Batch, BatchRef};
+use crate::error::StoreError;
+use crate::filter::{Filter, KindPattern};
+use crate::position::{Position, Tail};
+use crate::record::{DeadRecord, Record, TaskRecord};
+use crate::sqlite::{self, Pool};
+use crate::stats::KindStats;
+use crate::url::StoreUrl;
+
+/// How often a [`Watch`] looks at first: a person does not notice 5 ms, and one
+/// look costs some microseconds.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
+
+/// How often it looks once nothing has come for a while.
+const LOOK_MAX: Duration = Duration::from_millis(20);
+
+/// A store, for reading. Cheap to clone; clones share a few connections.
+///
+/// Every call runs its SQL off the async threads and sees one moment of the
+/// store. Dropped before it answers, a call changes nothing.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: Arc<Pool>,
+}
+
+impl Store {
+    /// Opens a store that a collector has created. Never creates one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it is not there, not readable, not ours, or of another
+    /// version.
+    pub async fn open(url: &StoreUrl) -> Result<Self, StoreError> {
+        let pool = Arc::new(Pool::new(url.path()));
+        pool.run(|_| Ok(())).await?;
+        Ok(Self { pool })
+    }
+
+    /// All that is stored of a task, `None` if that is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        self.pool.run(move |db| sqlite::task(db, id)).await
+    }
+
+    /// What is known of a task's newest run, `None` if that is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn record(&self, id: TaskId) -> Result<Option<Record>, StoreError> {
+        self.pool.run(move |db| sqlite::record(db, id)).await
+    }
+
+    /// What is known of the tasks that match, by their newest run, the last
+    /// stored first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn list(&self, filter: &Filter, limit: u32) -> Result<Vec<Record>, StoreError> {
+        let filter = filter.clone();
+        self.pool.run(move |db| sqlite::list(db, &filter, limit)).await
+    }
+
+    /// The log after `after`: at most `limit` records that match, the oldest
+    /// first.
+    ///
+    /// A call looks at a bounded part of the log, so it may answer with no
+    /// records and [`at_end`](Tail::at_end) false: go on from its position.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Position`] if the log does not have that position;
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn tail(
+        &self,
+        after: &Position,
+        filter: &Filter,
+        limit: u32,
+    ) -> Result<Tail, StoreError> {
+        let (after, filter) = (*after, filter.clone());
+        self.pool
+            .run(move |db| sqlite::tail(db, after, &filter, limit))
+            .await
+    }
+
+    /// The end of the log: the newest `n` records that match, the oldest of
+    /// them first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn last(&self, filter: &Filter, n: u32) -> Result<Tail, StoreError> {
+        let filter = filter.clone();
+        self.pool.run(move |db| sqlite::last(db, &filter, n)).await
+    }
+
+    /// Where the log ends now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn end(&self) -> Result<Position, StoreError> {
+        self.pool.run(sqlite::end).await
+    }
+
+    /// Watches for commits from now on.
+    ///
+    /// Begin to watch before looking, so that no commit falls in between: watch,
+    /// look, [`changed`](Watch::changed), look again.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn watch(&self) -> Result<Watch, StoreError> {
+        let connection = self.pool.connect().await?;
+        let mut watch = Watch {
+            connection: Some(connection),
+            pool: Arc::clone(&self.pool),
+            seen: 0,
+        };
+        watch.seen = watch.version().await?;
+        Ok(watch)
+    }
+
+    /// A batch, `None` if nothing is stored of it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn batch(&self, batch: &BatchRef) -> Result<Option<Batch>, StoreError> {
+        let batch = batch.clone();
+        self.pool.run(move |db| sqlite::batch(db, &batch)).await
+    }
+
+    /// The batches, the last opened first, at most `limit`; with a label only
+    /// those of that label.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn batches(
+        &self,
+        label: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Batch>, StoreError> {
+        let label = label.map(str::to_owned);
+        self.pool
+            .run(move |db| sqlite::batches(db, label.as_deref(), limit))
+            .await
+    }
+
+    /// The tasks of a batch that something is stored of, in parts: at most
+    /// `limit` after `after`, and where to go on. The first call takes
+    /// [`Position::START`]; a part with no tasks is the end. A task that
+    /// changes meanwhile may come twice; none is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn batch_tasks(
+        &self,
+        batch: BatchId,
+        after: &Position,
+        limit: u32,
+    ) -> Result<(Vec<TaskId>, Position), StoreError> {
+        let after = *after;
+        self.pool
+            .run(move |db| sqlite::batch_tasks(db, batch, after, limit))
+            .await
+    }
+
+    /// What is counted of each kind that matches, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn stats(&self, kind: Option<&KindPattern>) -> Result<Vec<KindStats>, StoreError> {
+        let kind = kind.cloned();
+        self.pool.run(move |db| sqlite::stats(db, kind.as_ref())).await
+    }
+
+    /// The dead letters stored last, the last first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn dead(&self, limit: u32) -> Result<Vec<DeadRecord>, StoreError> {
+        self.pool.run(move |db| sqlite::dead(db, limit)).await
+    }
+}
+
+/// Notices commits by any process.
+#[derive(Debug)]
+pub struct Watch {
+    /// Its own, since what SQLite tells of other processes is told per
+    /// connection. `None` only while a look at it was cancelled.
+    connection: Option<rusqlite::Connection>,
+    pool: Arc<Pool>,
+    seen: i64,
+}
+
+impl Watch {
+    /// Returns soon after a commit that was not noticed yet, within 20 ms.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, no commit is missed: at worst one is noticed
+    /// that was noticed before.
+    pub async fn changed(&mut self) -> Result<(), StoreError> {
+        let mut pause = LOOK_FIRST;
+        loop {
+            let version = self.version().await?;
+            if version != self.seen {
+                self.seen = version;
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_MAX);
+        }
+    }
+
+    /// A number that differs after each commit by another connection.
+    async fn version(&mut self) -> Result<i64, StoreError> {
+        let Some(connection) = self.connection.take() else {
+            // Numbers of another connection cannot be compared with those of
+            // the one that is lost: say that there was a commit.
+            self.connection = Some(self.pool.connect().await?);
+            return Ok(self.seen.wrapping_sub(1));
+        };
+        let (connection, version) = self.pool.version(connection).await;
+        self.connection = Some(connection);
+        version
+    }
+}

@@ -1,0 +1,126 @@
+use std::fmt;
+
+use homing_protocol::{BatchRecord, DeadLetter, Proof, Report, Timestamp};
+
+use crate::error::StoreError;
+use crate::sqlite;
+use crate::url::StoreUrl;
+
+/// Something to store.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are reports, and they are moved once"
+)]
+pub enum Entry {
+    /// What a worker says of an attempt.
+    Report(Report),
+    /// What a producer says of a batch.
+    Batch(BatchRecord),
+    /// A message that no worker could settle.
+    Dead(DeadLetter),
+}
+
+impl Entry {
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Report(report) => report.bytes(),
+            Self::Batch(record) => 200 + record.label.len(),
+            Self::Dead(letter) => 400 + letter.received.body.len(),
+        }
+    }
+}
+
+/// The one that writes to a store. Blocking: it belongs on a thread of its own.
+///
+/// While it lives, no other process can have one for the same store. When its
+/// process ends, in whatever way, the next one can.
+#[derive(Debug)]
+pub struct Writer(sqlite::Writer);
+
+/// Proof that a group of entries is committed, and will be there after a crash
+/// of this process, the system or its power.
+#[derive(Debug)]
+pub struct Committed(());
+
+impl Proof for Committed {}
+
+/// What came of opening a store for writing.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is ours.
+    Ready(Writer),
+    /// Another collector has it.
+    Standby(Standby),
+}
+
+/// Stands in line for a store that another collector writes to.
+#[derive(Debug)]
+pub struct Standby(sqlite::Standby);
+
+/// The process that writes to a store, for people to read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holder(pub(crate) String);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Writer {
+    /// Opens a store for writing: creates it, readable by its owner only, or
+    /// migrates it, unless another process writes to it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it cannot be created or written, is not ours, or a newer
+    /// version wrote it. Nothing is changed then.
+    pub fn open(url: &StoreUrl) -> Result<Opened, StoreError> {
+        sqlite::Standby::new(url.path()).and_then(opened)
+    }
+
+    /// Stores `entries` in one transaction, at time `now`. What is stored
+    /// already changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: none of them is stored. The same call can be made again.
+    pub fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Committed, StoreError> {
+        self.0.write(entries, now)?;
+        Ok(Committed(()))
+    }
+
+    /// How many tasks something is stored of, each run counted once.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it cannot be read.
+    pub fn stored(&self) -> Result<u64, StoreError> {
+        self.0.stored()
+    }
+}
+
+impl Standby {
+    /// Who has the store now.
+    pub fn holder(&self) -> Holder {
+        self.0.holder()
+    }
+
+    /// Tries again. Answers at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::open`].
+    pub fn retry(self) -> Result<Opened, StoreError> {
+        opened(self.0)
+    }
+}
+
+fn opened(standby: sqlite::Standby) -> Result<Opened, StoreError> {
+    Ok(match standby.try_take()? {
+        Ok(writer) => Opened::Ready(Writer(writer)),
+        Err(standby) => Opened::Standby(Standby(standby)),
+    })
+}
