@@ -108,7 +108,7 @@ pub struct Inbox {
 #[derive(Debug)]
 pub enum InboxEvent {
     /// A reply.
-    Reply(Received),
+    Reply(Box<Received>),
     /// The link broke and stands again: replies in between are lost.
     Gap,
 }

@@ -64,7 +64,9 @@ pub struct Publisher {
 impl Publisher {
     /// The handle, and the two ends its link needs: requests, and a permit that
     /// says, when dropped, that the link has ended.
-    pub(crate) fn new(window: Window) -> (Self, mpsc::UnboundedReceiver<Request>, OwnedSemaphorePermit) {
+    pub(crate) fn new(
+        window: Window,
+    ) -> (Self, mpsc::UnboundedReceiver<Request>, OwnedSemaphorePermit) {
         let (requests, rx) = mpsc::unbounded_channel();
         let closed = Arc::new(Semaphore::new(1));
         let running = Arc::clone(&closed)

@@ -183,7 +183,8 @@ mod tests {
     #[test]
     fn a_payload_of_the_most_bytes_passes_and_one_more_does_not() {
         let text = |bytes: usize| "x".repeat(bytes - 2);
-        let encode = |value: &str| Payload::encode("payload", value, ContentType::Json, PAYLOAD_BYTES_MAX);
+        let encode =
+            |value: &str| Payload::encode("payload", value, ContentType::Json, PAYLOAD_BYTES_MAX);
 
         assert!(encode(&text(PAYLOAD_BYTES_MAX)).is_ok());
         assert!(matches!(

@@ -137,7 +137,9 @@ impl DeadLetter {
         }
         properties.headers.extend(said);
         if properties.header_bytes() > HEADER_BYTES_MAX {
-            properties.headers.retain(|(name, _)| name.starts_with("homing-"));
+            properties
+                .headers
+                .retain(|(name, _)| name.starts_with("homing-"));
         }
         Message {
             destination: Destination::Dead,

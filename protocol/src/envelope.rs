@@ -342,7 +342,10 @@ fn shared(
     envelope.expires_at = headers.time(H_EXPIRES_AT)?;
     envelope.due_at = headers.time(H_DUE_AT)?;
     envelope.reply = headers.text(H_REPLY)?.map(str::to_owned);
-    envelope.requester.reply_to = properties.reply_to.clone().filter(|queue| !queue.is_empty());
+    envelope.requester.reply_to = properties
+        .reply_to
+        .clone()
+        .filter(|queue| !queue.is_empty());
     envelope.priority = properties.priority.unwrap_or(0);
     envelope.carried = carried(properties);
     if let Some(text) = headers.text(H_BATCH)? {
@@ -361,10 +364,7 @@ fn carried(properties: &Properties) -> Vec<Header> {
         TRACE.contains(&name) || (name.starts_with("homing-") && !KNOWN.contains(&name))
     };
     let headers = properties.headers.iter();
-    headers
-        .filter(|(name, _)| goes_on(name))
-        .cloned()
-        .collect()
+    headers.filter(|(name, _)| goes_on(name)).cloned().collect()
 }
 
 fn single(
@@ -412,7 +412,10 @@ pub(crate) fn size(what: &'static str, bytes: usize, bytes_max: usize) -> Result
 
 fn bundle(body: &Bytes, shared: &Envelope) -> Result<Vec<Envelope>, DecodeError> {
     let items: Vec<Item> = decode_bundle(body, BUNDLE_CONTENT_TYPE)?;
-    items.into_iter().map(|item| from_item(item, shared)).collect()
+    items
+        .into_iter()
+        .map(|item| from_item(item, shared))
+        .collect()
 }
 
 /// Decodes the body of a bundle of tasks or reports: 1 to [`BUNDLE_MAX`].
@@ -459,7 +462,7 @@ fn from_item(item: Item, shared: &Envelope) -> Result<Envelope, DecodeError> {
 /// # Panics
 ///
 /// Panics if `tasks` is empty.
-pub(crate) fn encode_bundle(
+pub fn encode_tasks(
     tasks: &[Envelope],
     destination: Destination,
     message_id: String,
@@ -529,11 +532,7 @@ impl Headers<'_> {
         Ok(self.int(name)?.map(Timestamp::from_ms))
     }
 
-    fn counter<T>(
-        &self,
-        name: &'static str,
-        new: fn(u32) -> Option<T>,
-    ) -> Result<T, DecodeError> {
+    fn counter<T>(&self, name: &'static str, new: fn(u32) -> Option<T>) -> Result<T, DecodeError> {
         let number = self.int(name)?.unwrap_or(1);
         let counter = u32::try_from(number).ok().and_then(new);
         counter.ok_or(DecodeError::Header {

@@ -112,7 +112,9 @@ pub enum EncodeError {
         problem: String,
     },
     /// Larger than it may be. Store it elsewhere and send its name.
-    #[error("{what} of {bytes} bytes, but at most {bytes_max} are allowed; store it elsewhere and send its name")]
+    #[error(
+        "{what} of {bytes} bytes, but at most {bytes_max} are allowed; store it elsewhere and send its name"
+    )]
     TooLarge {
         /// What was encoded.
         what: &'static str,

@@ -99,10 +99,7 @@ impl TaskId {
     /// The id of the task that a text names, such as a foreign `message_id` or
     /// an idempotency key: a UUID stands for itself, any other text is hashed.
     pub fn of_text(text: &str) -> Self {
-        Self(
-            Uuid::try_parse(text)
-                .unwrap_or_else(|_| Uuid::new_v5(&TEXT_IDS, text.as_bytes())),
-        )
+        Self(Uuid::try_parse(text).unwrap_or_else(|_| Uuid::new_v5(&TEXT_IDS, text.as_bytes())))
     }
 }
 

@@ -33,7 +33,7 @@ pub mod topology;
 pub use batch::{BatchEvent, BatchRecord};
 pub use codec::{ContentType, Payload};
 pub use dead::{DeadLetter, Reason};
-pub use envelope::{BatchRow, Envelope, Identity, Requester, decode_tasks};
+pub use envelope::{BatchRow, Envelope, Identity, Requester, decode_tasks, encode_tasks};
 pub use error::{AnyError, DecodeError, EncodeError, Failure, NameError, chain};
 pub use id::{AttemptId, AttemptNumber, BatchId, Digest, Run, TaskId};
 pub use json::to_json;

@@ -18,7 +18,12 @@ pub struct TaskKind(String);
 impl TaskKind {
     /// The kind of a [`Task`](crate::Task), checked when the program is built.
     pub fn of<T: crate::Task>() -> Self {
-        const { assert!(is_kind(T::KIND), "a kind is 1 to 255 bytes of a-z 0-9 . _ -") };
+        const {
+            assert!(
+                is_kind(T::KIND),
+                "a kind is 1 to 255 bytes of a-z 0-9 . _ -"
+            )
+        };
         Self(T::KIND.to_owned())
     }
 

@@ -60,7 +60,9 @@ impl Open {
 
     fn push(&mut self, children: u64, at: usize) -> Result<(), String> {
         if self.depth == DEPTH_MAX {
-            return Err(format!("nested deeper than {DEPTH_MAX} levels, at byte {at}"));
+            return Err(format!(
+                "nested deeper than {DEPTH_MAX} levels, at byte {at}"
+            ));
         }
         self.expected[self.depth] = children;
         self.depth += 1;
@@ -147,7 +149,9 @@ pub fn prescan_json(bytes: &[u8]) -> Result<(), String> {
             _ => {}
         }
         if depth > DEPTH_MAX {
-            return Err(format!("nested deeper than {DEPTH_MAX} levels, at byte {at}"));
+            return Err(format!(
+                "nested deeper than {DEPTH_MAX} levels, at byte {at}"
+            ));
         }
         if nodes > NODES_MAX {
             return Err(format!("more than {NODES_MAX} values, at byte {at}"));
@@ -193,7 +197,11 @@ mod tests {
 
     #[test]
     fn bytes_after_the_value_are_refused() {
-        assert!(prescan_msgpack(&[7, 1]).unwrap_err().contains("after the value"));
+        assert!(
+            prescan_msgpack(&[7, 1])
+                .unwrap_err()
+                .contains("after the value")
+        );
     }
 
     #[test]

@@ -15,7 +15,6 @@ use crate::error::{DecodeError, EncodeError};
 use crate::id::{AttemptId, BatchId, Digest, Run, TaskId};
 use crate::limit::BODY_BYTES_MAX;
 use crate::message::{Destination, HeaderValue, Message, Properties, Received};
-use crate::name::TaskKind;
 use crate::status::Status;
 use crate::time::Timestamp;
 
@@ -95,14 +94,6 @@ impl Report {
     pub fn new(envelope: &Envelope, status: Status, queue: &str, started_at: Timestamp) -> Self {
         let carries_payload = status.is_closed() && status != Status::Succeeded;
         Self {
-            task: envelope.id,
-            run: envelope.run,
-            kind: envelope.kind.as_str().to_owned(),
-            status,
-            attempt: 0,
-            attempts_max: 0,
-            attempt_id: None,
-            digest: envelope.digest,
             queue: queue.to_owned(),
             batch: envelope.batch.map(|place| place.batch),
             row: envelope.batch.map(|place| place.row),
@@ -111,14 +102,50 @@ impl Report {
             started_at,
             waited_ms: u64::try_from(started_at.since(envelope.available_at()).as_millis())
                 .unwrap_or(u64::MAX),
+            content_type: envelope.payload.content_type,
+            payload: carries_payload.then(|| envelope.payload.bytes.clone()),
+            ..Self::bare(
+                envelope.id,
+                envelope.run,
+                envelope.kind.as_str().to_owned(),
+                status,
+                envelope.digest,
+            )
+        }
+    }
+
+    /// A report of which only this is known; everything else is empty.
+    pub const fn bare(
+        task: TaskId,
+        run: Run,
+        kind: String,
+        status: Status,
+        digest: Digest,
+    ) -> Self {
+        Self {
+            task,
+            run,
+            kind,
+            status,
+            attempt: 0,
+            attempts_max: 0,
+            attempt_id: None,
+            digest,
+            queue: String::new(),
+            batch: None,
+            row: None,
+            correlation_id: None,
+            submitted_at: Timestamp::from_ms(0),
+            started_at: Timestamp::from_ms(0),
+            waited_ms: 0,
             run_us: 0,
             worker: String::new(),
-            content_type: envelope.payload.content_type,
+            content_type: ContentType::MessagePack,
             output: None,
             error: None,
             error_data: None,
             reason: None,
-            payload: carries_payload.then(|| envelope.payload.bytes.clone()),
+            payload: None,
             retry_at: None,
         }
     }

@@ -146,7 +146,11 @@ mod tests {
     fn a_parked_status_yields_to_final_ones_only() {
         for status in [Status::Expired, Status::Dead] {
             for next in Status::ALL {
-                assert_eq!(status.yields_to(next), next.is_final(), "{status} to {next}");
+                assert_eq!(
+                    status.yields_to(next),
+                    next.is_final(),
+                    "{status} to {next}"
+                );
             }
         }
     }

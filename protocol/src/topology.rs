@@ -355,7 +355,10 @@ mod tests {
                 Target::Exchange(name) => at = name.clone(),
                 Target::Queue(name) => {
                     let queue = queues.iter().find(|q| q.name == *name).unwrap();
-                    let ttl = queue.arguments.iter().find(|(name, _)| *name == "x-message-ttl");
+                    let ttl = queue
+                        .arguments
+                        .iter()
+                        .find(|(name, _)| *name == "x-message-ttl");
                     let Some((_, Argument::Int(ms))) = ttl else {
                         return (secs, name.clone());
                     };

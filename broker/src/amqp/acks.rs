@@ -1,0 +1,227 @@
+//! Which answers to send for which deliveries, and when one may stand for many.
+//!
+//! Pure. An answer never waits for another delivery: deliveries answered in a
+//! run from the lowest unanswered one go as one `multiple`, all others singly.
+//!
+//! # Invariants
+//!
+//! A `multiple` covers no delivery without an answer. A delivery to be
+//! delivered again is returned before any `multiple` that would cover it.
+
+use std::collections::VecDeque;
+
+use crate::consumer::Answer;
+
+/// What to send to the broker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Frame {
+    /// `basic.ack` up to `tag` if `multiple`, else of `tag` alone.
+    Ack { tag: u64, multiple: bool },
+    /// `basic.nack` with requeue.
+    Requeue { tag: u64 },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Open,
+    Acked,
+    Requeued,
+    Sent,
+}
+
+/// The deliveries of one channel that the broker awaits an answer for.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    /// The tag of the first state; tags count from 1 on a channel.
+    first: u64,
+    states: VecDeque<State>,
+    changed: Vec<u64>,
+    open: usize,
+}
+
+impl Acks {
+    pub(super) fn new() -> Self {
+        Self {
+            first: 1,
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of a delivery. Tags come in order, without gaps.
+    pub(super) fn delivered(&mut self, tag: u64) {
+        debug_assert_eq!(tag, self.first + self.states.len() as u64);
+        self.states.push_back(State::Open);
+        self.open += 1;
+    }
+
+    /// How many deliveries have no answer.
+    pub(super) const fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Takes note of an answer. One for a delivery that is not open is ignored.
+    pub(super) fn answer(&mut self, tag: u64, answer: Answer) {
+        let Some(state) = self.state(tag).filter(|state| **state == State::Open) else {
+            return;
+        };
+        *state = match answer {
+            Answer::Ack => State::Acked,
+            Answer::Requeue => State::Requeued,
+        };
+        self.open -= 1;
+        self.changed.push(tag);
+    }
+
+    /// What to send for the answers since the last call, in this order.
+    pub(super) fn frames(&mut self, frames: &mut Vec<Frame>) {
+        let changed = std::mem::take(&mut self.changed);
+        for tag in &changed {
+            if let Some(state) = self.state(*tag).filter(|s| **s == State::Requeued) {
+                *state = State::Sent;
+                frames.push(Frame::Requeue { tag: *tag });
+            }
+        }
+        self.run(frames);
+        for tag in &changed {
+            if let Some(state) = self.state(*tag).filter(|s| **s == State::Acked) {
+                *state = State::Sent;
+                let multiple = false;
+                frames.push(Frame::Ack {
+                    tag: *tag,
+                    multiple,
+                });
+            }
+        }
+        self.changed = changed;
+        self.changed.clear();
+    }
+
+    /// Answers the run of answered deliveries at the front, and forgets it.
+    fn run(&mut self, frames: &mut Vec<Frame>) {
+        let (mut acked, mut last) = (0, 0);
+        while let Some(state) = self.states.front().filter(|s| **s != State::Open) {
+            if *state == State::Acked {
+                acked += 1;
+                last = self.first;
+            }
+            self.states.pop_front();
+            self.first += 1;
+        }
+        if acked > 0 {
+            let multiple = acked > 1;
+            frames.push(Frame::Ack {
+                tag: last,
+                multiple,
+            });
+        }
+    }
+
+    fn state(&mut self, tag: u64) -> Option<&mut State> {
+        let at = usize::try_from(tag.checked_sub(self.first)?).ok()?;
+        self.states.get_mut(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frames(acks: &mut Acks) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        acks.frames(&mut frames);
+        frames
+    }
+
+    #[test]
+    fn a_run_from_the_lowest_goes_as_one_and_the_rest_singly() {
+        let mut acks = Acks::new();
+        (1..=5).for_each(|tag| acks.delivered(tag));
+        for tag in [2, 1, 4] {
+            acks.answer(tag, Answer::Ack);
+        }
+
+        assert_eq!(
+            frames(&mut acks),
+            [
+                Frame::Ack {
+                    tag: 2,
+                    multiple: true
+                },
+                Frame::Ack {
+                    tag: 4,
+                    multiple: false
+                }
+            ]
+        );
+        assert_eq!(acks.open(), 2);
+    }
+
+    #[test]
+    fn a_returned_delivery_is_never_covered_by_a_multiple() {
+        let mut acks = Acks::new();
+        (1..=3).for_each(|tag| acks.delivered(tag));
+        acks.answer(1, Answer::Ack);
+        acks.answer(2, Answer::Requeue);
+        acks.answer(3, Answer::Ack);
+
+        assert_eq!(frames(&mut acks)[0], Frame::Requeue { tag: 2 });
+    }
+
+    /// A broker that holds the unanswered deliveries, as RabbitMQ does.
+    fn apply(unacked: &mut BTreeSet<u64>, frame: Frame) -> Result<Vec<u64>, String> {
+        match frame {
+            Frame::Ack { tag, multiple } => {
+                if !unacked.contains(&tag) {
+                    return Err(format!("ack of {tag}, which is not there"));
+                }
+                let gone = |t: &&u64| **t == tag || (multiple && **t < tag);
+                let acked: Vec<_> = unacked.iter().filter(gone).copied().collect();
+                unacked.retain(|tag| !acked.contains(tag));
+                Ok(acked)
+            }
+            Frame::Requeue { tag } => match unacked.remove(&tag) {
+                true => Ok(Vec::new()),
+                false => Err(format!("requeue of {tag}, which is not there")),
+            },
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_broker_ends_with_exactly_what_was_answered(
+            answers in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), any::<bool>()), 1..80),
+        ) {
+            let mut acks = Acks::new();
+            let mut unacked: BTreeSet<u64> = (1..=40).collect();
+            (1..=40).for_each(|tag| acks.delivered(tag));
+            let mut left: Vec<u64> = unacked.iter().copied().collect();
+            let mut acked = BTreeSet::new();
+            for (index, ack, flush) in answers {
+                if left.is_empty() {
+                    break;
+                }
+                let tag = left.remove(index.index(left.len()));
+                acks.answer(tag, if ack { Answer::Ack } else { Answer::Requeue });
+                if ack {
+                    acked.insert(tag);
+                }
+                if flush {
+                    for frame in frames(&mut acks) {
+                        let gone = apply(&mut unacked, frame).map_err(TestCaseError::fail)?;
+                        prop_assert!(gone.iter().all(|tag| acked.contains(tag)));
+                    }
+                }
+            }
+            for frame in frames(&mut acks) {
+                let gone = apply(&mut unacked, frame).map_err(TestCaseError::fail)?;
+                prop_assert!(gone.iter().all(|tag| acked.contains(tag)));
+            }
+            prop_assert_eq!(unacked.into_iter().collect::<Vec<_>>(), left.clone());
+            prop_assert_eq!(acks.open(), left.len());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Between our messages and amqprs's.
+
+use amqprs::channel::{BasicPublishArguments, ConsumerMessage};
+use amqprs::{BasicProperties, FieldTable, FieldValue, ShortStr};
+use bytes::Bytes;
+use homing_protocol::{Death, Destination, Header, HeaderValue, Message, Properties, Received};
+
+use homing_protocol::limit::DEPTH_MAX;
+
+/// What amqprs needs to publish `message` to an exchange with a routing key.
+/// Every name in it was checked to fit an AMQP short string.
+pub(super) fn to_amqp(
+    message: &Message,
+    (exchange, key): &(String, String),
+) -> (BasicProperties, Vec<u8>, BasicPublishArguments) {
+    let from = &message.properties;
+    let mut to = BasicProperties::default();
+    to.with_persistence(true);
+    if let Some(value) = &from.message_id {
+        to.with_message_id(value);
+    }
+    if let Some(value) = &from.correlation_id {
+        to.with_correlation_id(value);
+    }
+    if let Some(value) = &from.kind {
+        to.with_message_type(value);
+    }
+    if let Some(value) = &from.content_type {
+        to.with_content_type(value);
+    }
+    if let Some(value) = &from.reply_to {
+        to.with_reply_to(value);
+    }
+    if let Some(value) = &from.app_id {
+        to.with_app_id(value);
+    }
+    if let Some(timestamp) = from.timestamp {
+        to.with_timestamp(timestamp);
+    }
+    if let Some(priority) = from.priority {
+        to.with_priority(priority);
+    }
+    if !from.headers.is_empty() {
+        to.with_headers(table(&from.headers));
+    }
+    let mut arguments = BasicPublishArguments::new(exchange, key);
+    arguments.mandatory(is_guaranteed(&message.destination));
+    (to.finish(), message.body.to_vec(), arguments)
+}
+
+/// Whether a message without a queue is an error. A reply is only a shortcut.
+const fn is_guaranteed(destination: &Destination) -> bool {
+    !matches!(
+        destination,
+        Destination::Reply { .. } | Destination::Foreign { .. }
+    )
+}
+
+fn table(headers: &[Header]) -> FieldTable {
+    let mut table = FieldTable::new();
+    for (name, value) in headers {
+        // Both lengths were checked before.
+        if let (Ok(name), Some(value)) = (ShortStr::try_from(name.as_str()), field(value)) {
+            table.insert(name, value);
+        }
+    }
+    table
+}
+
+fn field(value: &HeaderValue) -> Option<FieldValue> {
+    Some(match value {
+        HeaderValue::Bool(value) => FieldValue::t(*value),
+        HeaderValue::Int(number) => FieldValue::l(*number),
+        HeaderValue::Float(number) => FieldValue::d(*number),
+        HeaderValue::Text(text) => FieldValue::S(text.as_str().try_into().ok()?),
+        HeaderValue::Bytes(bytes) => FieldValue::x(bytes.clone().try_into().ok()?),
+        HeaderValue::Time(secs) => FieldValue::T(*secs),
+        HeaderValue::List(values) => {
+            let values: Vec<_> = values.iter().filter_map(field).collect();
+            FieldValue::A(values.try_into().ok()?)
+        }
+        HeaderValue::Table(fields) => FieldValue::F(table(fields)),
+        _ => FieldValue::V,
+    })
+}
+
+/// A delivery as amqprs hands it over, and its tag. `None` if a part is
+/// missing, which no broker sends.
+pub(super) fn from_amqp(message: ConsumerMessage) -> Option<(u64, Received)> {
+    let deliver = message.deliver?;
+    let from = message.basic_properties.unwrap_or_default();
+    let mut headers = Vec::new();
+    let (mut count, mut deaths) = (0, Vec::new());
+    if let Some(table) = from.headers() {
+        for (name, value) in table.as_ref() {
+            match name.as_ref().as_str() {
+                "x-delivery-count" => count = integer(value).unwrap_or(0),
+                "x-death" => deaths = self::deaths(value),
+                name if name.starts_with("x-") => {}
+                name => headers.push((name.to_owned(), header(value, 0))),
+            }
+        }
+    }
+    // The table has no order of its own.
+    headers.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let redelivered = deliver.redelivered();
+    let received = Received {
+        properties: Properties {
+            message_id: from.message_id().cloned(),
+            correlation_id: from.correlation_id().cloned(),
+            kind: from.message_type().cloned(),
+            content_type: from.content_type().cloned(),
+            timestamp: from.timestamp(),
+            priority: from.priority(),
+            reply_to: from.reply_to().cloned(),
+            app_id: from.app_id().cloned(),
+            headers,
+        },
+        body: Bytes::from(message.content.unwrap_or_default()),
+        exchange: deliver.exchange().clone(),
+        routing_key: deliver.routing_key().clone(),
+        redelivered,
+        // A publisher can put any count on a first delivery.
+        delivery_count: match redelivered {
+            true => u32::try_from(count).unwrap_or(0),
+            false => 0,
+        },
+        deaths,
+    };
+    Some((deliver.delivery_tag(), received))
+}
+
+fn integer(value: &FieldValue) -> Option<i64> {
+    Some(match value {
+        FieldValue::b(number) => i64::from(*number),
+        FieldValue::B(number) => i64::from(*number),
+        FieldValue::s(number) => i64::from(*number),
+        FieldValue::u(number) => i64::from(*number),
+        FieldValue::I(number) => i64::from(*number),
+        FieldValue::i(number) => i64::from(*number),
+        FieldValue::l(number) => *number,
+        _ => return None,
+    })
+}
+
+fn header(value: &FieldValue, depth: usize) -> HeaderValue {
+    if let Some(number) = integer(value) {
+        return HeaderValue::Int(number);
+    }
+    match value {
+        FieldValue::t(value) => HeaderValue::Bool(*value),
+        FieldValue::f(number) => HeaderValue::Float(f64::from(*number)),
+        FieldValue::d(number) => HeaderValue::Float(*number),
+        FieldValue::S(text) => HeaderValue::Text(text.as_ref().clone()),
+        FieldValue::T(secs) => HeaderValue::Time(*secs),
+        FieldValue::x(bytes) => HeaderValue::Bytes(bytes.clone().into()),
+        FieldValue::A(_) | FieldValue::F(_) if depth >= DEPTH_MAX => HeaderValue::Void,
+        FieldValue::A(values) => {
+            let values: Vec<FieldValue> = values.clone().into();
+            HeaderValue::List(values.iter().map(|v| header(v, depth + 1)).collect())
+        }
+        FieldValue::F(table) => {
+            let fields = table.as_ref().iter();
+            HeaderValue::Table(
+                fields
+                    .map(|(name, value)| (name.as_ref().clone(), header(value, depth + 1)))
+                    .collect(),
+            )
+        }
+        FieldValue::D(number) => HeaderValue::Text(number.to_string()),
+        _ => HeaderValue::Void,
+    }
+}
+
+/// The `x-death` header: a list of tables, the newest first.
+fn deaths(value: &FieldValue) -> Vec<Death> {
+    let FieldValue::A(values) = value else {
+        return Vec::new();
+    };
+    let values: Vec<FieldValue> = values.clone().into();
+    values.iter().filter_map(death).collect()
+}
+
+fn death(value: &FieldValue) -> Option<Death> {
+    let FieldValue::F(table) = value else {
+        return None;
+    };
+    let get = |name: &str| table.as_ref().get(&ShortStr::try_from(name).ok()?);
+    let text = |name| match get(name) {
+        Some(FieldValue::S(text)) => text.as_ref().clone(),
+        _ => String::new(),
+    };
+    Some(Death {
+        reason: text("reason"),
+        queue: text("queue"),
+        count: get("count")
+            .and_then(integer)
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0),
+        time: match get("time") {
+            Some(FieldValue::T(secs)) => Some(*secs),
+            _ => None,
+        },
+    })
+}

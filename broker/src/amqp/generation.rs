@@ -1,0 +1,283 @@
+//! One connection, from open to gone.
+//!
+//! Each lives on a runtime of its own: an amqprs future that is dropped half
+//! way, and a panic inside amqprs, leave a connection that looks alive. So none
+//! is ever dropped but with the whole runtime, which closes the socket at once.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use amqprs::callbacks::{ChannelCallback, ConnectionCallback};
+use amqprs::channel::{BasicQosArguments, Channel};
+use amqprs::connection::{Connection, OpenConnectionArguments};
+use amqprs::{Ack, BasicProperties, Cancel, Close, CloseChannel, Nack, Return};
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::probe::{Answer, probe};
+use super::url::AmqpUrl;
+use crate::error::BrokerError;
+
+/// How long one call into amqprs may take. Only a peer that reads nothing, or a
+/// defect, makes one last: a call writes to a queue that is kept short, or asks
+/// something that RabbitMQ answers in milliseconds.
+const CALL_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How often an idle consumer's link is asked whether it is alive.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long opening may take before the broker is asked why.
+const PATIENCE_BEFORE_PROBE: Duration = Duration::from_millis(500);
+
+/// Why a generation ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It was asked to.
+    Done,
+    /// Something broke; another generation may do.
+    Broken(String),
+    /// Another generation would end the same way, until somebody acts.
+    Fatal(BrokerError),
+}
+
+impl From<amqprs::error::Error> for End {
+    fn from(error: amqprs::error::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// What the broker says on a channel, apart from answers and deliveries.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// It confirms or refuses messages.
+    Answered {
+        tag: u64,
+        multiple: bool,
+        confirmed: bool,
+    },
+    /// It gives back a message that no queue takes.
+    Returned { message_id: Option<String> },
+    /// It closed the channel or the connection.
+    Closed { code: u16, text: String },
+    /// It ended the consumer, such as because its queue was deleted.
+    Cancelled,
+}
+
+/// An open connection and how long the current call into it has lasted.
+pub(super) struct Generation {
+    pub(super) connection: Connection,
+    events: mpsc::UnboundedSender<Event>,
+    call_since: Rc<Cell<Option<Instant>>>,
+}
+
+impl Generation {
+    /// Connects to `host`. What the broker says on any channel goes to `events`.
+    pub(super) async fn open(
+        url: &AmqpUrl,
+        host: &(String, u16),
+        name: &str,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Self, End> {
+        let arguments = OpenConnectionArguments::new(&host.0, host.1, &url.user, &url.password)
+            .virtual_host(&url.vhost)
+            .connection_name(name)
+            .heartbeat(url.heartbeat_secs)
+            .finish();
+        let opening = Connection::open(&arguments);
+        let connection = tokio::select! {
+            biased;
+            opened = opening => match opened {
+                Ok(connection) => connection,
+                Err(error) => return Err(why(url, host, &error.to_string()).await),
+            },
+            end = slow(url, host) => return Err(end),
+        };
+        let callback = Callback(events.clone());
+        connection.register_callback(callback).await?;
+        Ok(Self {
+            connection,
+            events,
+            call_since: Rc::default(),
+        })
+    }
+
+    /// Opens a channel that tells its events.
+    pub(super) async fn channel(&self) -> Result<Channel, End> {
+        let channel = self.call(self.connection.open_channel(None)).await?;
+        let callback = Callback(self.events.clone());
+        self.call(channel.register_callback(callback)).await?;
+        Ok(channel)
+    }
+
+    /// Makes one call into amqprs, watched by [`watch`](Self::watch).
+    pub(super) async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, amqprs::error::Error>>,
+    ) -> Result<T, End> {
+        self.call_since.set(Some(Instant::now()));
+        let answer = call.await;
+        self.call_since.set(None);
+        Ok(answer?)
+    }
+
+    /// Ends when the connection is dead although nothing said so.
+    pub(super) async fn watch(&self) -> End {
+        loop {
+            sleep(Duration::from_millis(500)).await;
+            if !self.connection.is_open() {
+                return End::Broken("the connection ended".to_owned());
+            }
+            let since = self.call_since.get();
+            if since.is_some_and(|since| since.elapsed() > CALL_TIME_MAX) {
+                return End::Broken("the broker reads nothing more".to_owned());
+            }
+        }
+    }
+
+    /// Ends when the broker no longer answers on this connection. For links
+    /// that do not publish: a broker short of memory or disk does not read from
+    /// those that do.
+    pub(super) async fn probe(&self) -> End {
+        let channel = match self.channel().await {
+            Ok(channel) => channel,
+            Err(end) => return end,
+        };
+        loop {
+            sleep(PROBE_EVERY).await;
+            let alive = channel.basic_qos(BasicQosArguments::new(0, 1, false));
+            // A late answer ends the whole runtime, so nothing is cancelled.
+            match timeout(CALL_TIME_MAX, alive).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return End::Broken("the broker does not answer".to_owned()),
+            }
+        }
+    }
+
+    /// Closes the connection so that what was written last arrives.
+    pub(super) async fn close(self) {
+        let _late = timeout(Duration::from_secs(2), self.connection.close()).await;
+    }
+}
+
+/// Ends if opening takes too long, or earlier if the broker says why it does.
+async fn slow(url: &AmqpUrl, host: &(String, u16)) -> End {
+    sleep(PATIENCE_BEFORE_PROBE).await;
+    let asked = timeout(url.connect_timeout, probe(url, host));
+    if let Ok(Ok(answer)) = asked.await
+        && let Some(end) = refused(url, host, answer)
+    {
+        return end;
+    }
+    sleep(url.connect_timeout).await;
+    End::Broken("it does not answer in time".to_owned())
+}
+
+async fn why(url: &AmqpUrl, host: &(String, u16), cause: &str) -> End {
+    match timeout(url.connect_timeout, probe(url, host)).await {
+        Ok(Ok(answer)) => {
+            refused(url, host, answer).unwrap_or_else(|| End::Broken(cause.to_owned()))
+        }
+        Ok(Err(error)) => End::Broken(plain(&error)),
+        Err(_) => End::Broken("it does not answer in time".to_owned()),
+    }
+}
+
+/// An I/O error without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string().to_lowercase();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
+fn refused(url: &AmqpUrl, (host, port): &(String, u16), answer: Answer) -> Option<End> {
+    let (place, user) = (format!("{host}:{port}"), url.user.clone());
+    Some(End::Fatal(match answer {
+        Answer::Welcome => return None,
+        Answer::Refused => BrokerError::Refused { place, user },
+        Answer::NoVirtualHost => BrokerError::VirtualHost {
+            place,
+            vhost: url.vhost.clone(),
+            user,
+        },
+        Answer::Other(detail) => BrokerError::Protocol { place, detail },
+    }))
+}
+
+/// Passes on what the broker says. Never calls into amqprs, never panics, never
+/// waits: it runs inside amqprs's own tasks.
+struct Callback(mpsc::UnboundedSender<Event>);
+
+impl Callback {
+    fn tell(&self, event: Event) {
+        // Nobody listens any more: the generation is ending.
+        let _gone = self.0.send(event);
+    }
+}
+
+#[async_trait]
+impl ConnectionCallback for Callback {
+    async fn close(&mut self, _: &Connection, close: Close) -> Result<(), amqprs::error::Error> {
+        self.tell(Event::Closed {
+            code: close.reply_code(),
+            text: close.reply_text().clone(),
+        });
+        Ok(())
+    }
+
+    async fn blocked(&mut self, _: &Connection, _: String) {}
+
+    async fn unblocked(&mut self, _: &Connection) {}
+
+    async fn secret_updated(&mut self, _: &Connection) {}
+}
+
+#[async_trait]
+impl ChannelCallback for Callback {
+    async fn close(
+        &mut self,
+        _: &Channel,
+        close: CloseChannel,
+    ) -> Result<(), amqprs::error::Error> {
+        self.tell(Event::Closed {
+            code: close.reply_code(),
+            text: close.reply_text().clone(),
+        });
+        Ok(())
+    }
+
+    async fn cancel(&mut self, _: &Channel, _: Cancel) -> Result<(), amqprs::error::Error> {
+        self.tell(Event::Cancelled);
+        Ok(())
+    }
+
+    async fn flow(&mut self, _: &Channel, active: bool) -> Result<bool, amqprs::error::Error> {
+        Ok(active)
+    }
+
+    async fn publish_ack(&mut self, _: &Channel, ack: Ack) {
+        self.tell(Event::Answered {
+            tag: ack.delivery_tag(),
+            multiple: ack.mutiple(),
+            confirmed: true,
+        });
+    }
+
+    async fn publish_nack(&mut self, _: &Channel, nack: Nack) {
+        self.tell(Event::Answered {
+            tag: nack.delivery_tag(),
+            multiple: nack.multiple(),
+            confirmed: false,
+        });
+    }
+
+    async fn publish_return(&mut self, _: &Channel, _: Return, from: BasicProperties, _: Vec<u8>) {
+        self.tell(Event::Returned {
+            message_id: from.message_id().cloned(),
+        });
+    }
+}
