@@ -1,9 +1,12 @@
 //! A message as any broker carries it: properties, headers, a body.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::name::QueueName;
 use crate::time::Timestamp;
+use crate::topology::DELAY_SECS_MAX;
 
 /// Where a message is to go. The broker knows how to get it there.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -38,6 +41,21 @@ pub enum Destination {
         /// The queue's full name.
         queue: String,
     },
+}
+
+impl Destination {
+    /// The way to `queue` for a task that is due at `due_at`: straight, or
+    /// through as much delay as the broker can hold. A task that comes out of
+    /// that too early is sent on by the worker that gets it.
+    pub fn due(queue: QueueName, due_at: Option<Timestamp>, now: Timestamp) -> Self {
+        let wait = due_at.map_or(Duration::ZERO, |due| due.since(now));
+        if wait.is_zero() {
+            return Self::Queue(queue);
+        }
+        let secs = wait.as_millis().div_ceil(1_000);
+        let secs = u32::try_from(secs).unwrap_or(u32::MAX).min(DELAY_SECS_MAX);
+        Self::Delayed { queue, secs }
+    }
 }
 
 /// The value of one header.

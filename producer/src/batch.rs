@@ -1,0 +1,246 @@
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt as _};
+use homing_broker::Confirm;
+use homing_protocol::limit::PAYLOAD_BYTES_MAX;
+use homing_protocol::{
+    BatchEvent, BatchId, BatchRecord, BatchRow, ContentType, Digest, Envelope, Payload, QueueName,
+    Task, TaskId, TaskKind, Timestamp,
+};
+
+use crate::error::SubmitError;
+use crate::producer::Producer;
+use crate::tasks::{BoxError, Tasks};
+
+/// Confirms a batch holds before it looks at the oldest: somewhat more than the
+/// publisher's window, which is what holds it back.
+const CONFIRMS_MAX: usize = 2_048;
+
+/// Tasks submitted together. Not sealed, it stays `open`: its total is unknown.
+#[derive(Debug)]
+#[must_use = "a batch that is not sealed stays open"]
+pub struct Batch {
+    producer: Producer,
+    id: BatchId,
+    label: String,
+    rows: u64,
+    confirms: VecDeque<Pushed>,
+}
+
+/// A batch, all of whose tasks are confirmed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BatchSummary {
+    /// Its id.
+    pub id: BatchId,
+    /// How many tasks it has.
+    pub total: u64,
+}
+
+/// A task on its way; awaited, it is confirmed.
+#[derive(Debug)]
+#[must_use = "a task is not safe until it is confirmed"]
+pub struct Pushed {
+    id: TaskId,
+    confirm: Confirm,
+}
+
+impl Pushed {
+    /// The task's id.
+    pub const fn id(&self) -> TaskId {
+        self.id
+    }
+}
+
+impl Future for Pushed {
+    type Output = Result<TaskId, SubmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let id = self.id;
+        Pin::new(&mut self.confirm)
+            .poll(context)
+            .map(|answer| match answer {
+                Ok(_) => Ok(id),
+                Err(source) => Err(SubmitError::Publish { id, source }),
+            })
+    }
+}
+
+impl Batch {
+    pub(crate) async fn open(
+        producer: Producer,
+        id: BatchId,
+        label: String,
+    ) -> Result<Self, SubmitError> {
+        let batch = Self {
+            producer,
+            id,
+            label,
+            rows: 0,
+            confirms: VecDeque::new(),
+        };
+        batch.record(BatchEvent::Opened).await?;
+        Ok(batch)
+    }
+
+    /// The batch's id.
+    pub const fn id(&self) -> BatchId {
+        self.id
+    }
+
+    /// Submits a task, of any kind, as the next row. Waits while the window of
+    /// unconfirmed tasks is full; answers before the confirm.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`], also of a task submitted before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, the row may or may not be submitted; submit
+    /// no other in its place.
+    pub async fn submit<T: Task>(&mut self, task: T) -> Result<TaskId, SubmitError> {
+        let row = self.rows + 1;
+        let payload = Payload::encode(
+            "a payload",
+            &task,
+            ContentType::default(),
+            PAYLOAD_BYTES_MAX,
+        )
+        .map_err(|source| SubmitError::Encode {
+            id: TaskId::of_row(self.id, row, &TaskKind::of::<T>(), Digest::of(b"")),
+            source,
+        })?;
+        self.rows = row;
+        let envelope = self.envelope(row, TaskKind::of::<T>(), payload);
+        let pushed = self.push(&envelope, &QueueName::tasks()).await?;
+        let id = pushed.id;
+        self.confirms.push_back(pushed);
+        if self.confirms.len() >= CONFIRMS_MAX {
+            self.settle_oldest().await?;
+        }
+        Ok(id)
+    }
+
+    /// Submits all `tasks` as the next rows, as [`submit`](Self::submit) does.
+    ///
+    /// # Errors
+    ///
+    /// The first [`SubmitError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, some tasks may be submitted.
+    pub fn submit_all<'a, T: Task, Form>(
+        &'a mut self,
+        tasks: impl Tasks<T, Form> + 'a,
+    ) -> BoxFuture<'a, Result<(), SubmitError>> {
+        let tasks = tasks.into_stream();
+        Box::pin(self.submit_stream(tasks))
+    }
+
+    pub(crate) async fn submit_stream<T: Task>(
+        &mut self,
+        mut tasks: BoxStream<'_, Result<T, BoxError>>,
+    ) -> Result<(), SubmitError> {
+        while let Some(task) = tasks.next().await {
+            let task = task.map_err(|source| SubmitError::Source {
+                batch: self.id,
+                rows: self.rows,
+                source,
+            })?;
+            self.submit(task).await?;
+        }
+        Ok(())
+    }
+
+    /// The envelope of row `row` of this batch, with the id that goes with it.
+    pub fn envelope(&self, row: u64, kind: TaskKind, payload: Payload) -> Envelope {
+        let id = TaskId::of_row(self.id, row, &kind, Digest::of(&payload.bytes));
+        let now = Timestamp::from(SystemTime::now());
+        let mut envelope = Envelope::new(id, kind, payload, now);
+        envelope.batch = Some(BatchRow {
+            batch: self.id,
+            row,
+        });
+        envelope
+    }
+
+    /// Submits an envelope of this batch to `queue`; the caller awaits its
+    /// confirm. Waits while the window is full.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Publish`]: it was not sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, it is not sent.
+    pub async fn push(
+        &self,
+        envelope: &Envelope,
+        queue: &QueueName,
+    ) -> Result<Pushed, SubmitError> {
+        let id = envelope.id;
+        let confirm = self
+            .producer
+            .publish(envelope, queue)
+            .await
+            .map_err(|source| SubmitError::Publish { id, source })?;
+        Ok(Pushed { id, confirm })
+    }
+
+    /// Waits until all its tasks are confirmed, and says how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`] of any of them. The batch then stays open.
+    pub async fn seal(mut self) -> Result<BatchSummary, SubmitError> {
+        while !self.confirms.is_empty() {
+            self.settle_oldest().await?;
+        }
+        let total = self.rows;
+        self.seal_with(total).await
+    }
+
+    /// Says that it has `total` tasks, all confirmed, which the caller knows.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Record`].
+    pub async fn seal_with(self, total: u64) -> Result<BatchSummary, SubmitError> {
+        self.record(BatchEvent::Sealed { total }).await?;
+        Ok(BatchSummary { id: self.id, total })
+    }
+
+    async fn settle_oldest(&mut self) -> Result<(), SubmitError> {
+        // Looked at before it is taken out, so that a dropped future loses none.
+        if let Some(oldest) = self.confirms.front_mut() {
+            let answer = oldest.await;
+            self.confirms.pop_front();
+            answer?;
+        }
+        Ok(())
+    }
+
+    async fn record(&self, event: BatchEvent) -> Result<(), SubmitError> {
+        let record = BatchRecord {
+            batch: self.id,
+            label: self.label.clone(),
+            event,
+            at: Timestamp::from(SystemTime::now()),
+        };
+        let batch = self.id;
+        let message = record
+            .to_message(uuid::Uuid::now_v7().to_string())
+            .map_err(|source| SubmitError::Label { batch, source })?;
+        let failed = |source| SubmitError::Record { batch, source };
+        let publisher = self.producer.publisher();
+        let confirm = publisher.publish(message).await.map_err(failed)?;
+        confirm.await.map(drop).map_err(failed)
+    }
+}
