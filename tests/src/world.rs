@@ -1,0 +1,127 @@
+//! A fresh world for each test.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use homing_broker::{AmqpUrl, Broker, Patience, rabbit};
+use homing_protocol::QueueName;
+use homing_protocol::topology::Topology;
+
+/// How long anything in a test may take before it counts as never happening.
+pub const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A namespace of its own in the broker of the test run, and a folder of its
+/// own. Both are gone when it is dropped.
+pub struct World {
+    /// The broker's URL.
+    pub url: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The folder.
+    pub dir: PathBuf,
+    queues: Vec<QueueName>,
+}
+
+impl World {
+    /// A world in the broker that `HOMING_TEST_BROKER` names, which `make test`
+    /// starts.
+    ///
+    /// # Panics
+    ///
+    /// Panics without a broker: nothing about delivery is tested without one.
+    pub async fn start() -> Self {
+        let url = std::env::var("HOMING_TEST_BROKER").or_else(|_| std::env::var("AMQP_URL"));
+        let url = url.expect("HOMING_TEST_BROKER names no broker; run the tests by `make test`");
+        Self::start_at(&url).await
+    }
+
+    /// A world in the broker at `url`.
+    pub async fn start_at(url: &str) -> Self {
+        Self::start_with(url, Vec::new()).await
+    }
+
+    /// A world in the broker at `url` with these queues of tasks too.
+    pub async fn start_with(url: &str, queues: Vec<QueueName>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("t{}-{count}", std::process::id());
+        let dir = std::env::temp_dir().join(format!("homing-{namespace}"));
+        std::fs::create_dir_all(&dir).expect("a folder in the temporary folder");
+        let world = Self {
+            url: url.to_owned(),
+            namespace,
+            dir,
+            queues,
+        };
+        world
+            .broker()
+            .apply()
+            .await
+            .expect("the topology can be created");
+        world
+    }
+
+    /// A broker in this world, patient enough for a busy machine.
+    pub fn broker(&self) -> Arc<dyn Broker> {
+        let patience = Patience::Within(TIME_MAX);
+        rabbit(self.amqp_url(), self.topology(), patience, "homing test")
+    }
+
+    /// The topology of this world.
+    pub fn topology(&self) -> Topology {
+        let namespace = self.namespace.parse().expect("a valid namespace");
+        Topology::new(namespace, self.queues.iter().cloned())
+    }
+
+    /// The path of the store, which may not exist yet.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("homing.db")
+    }
+
+    fn amqp_url(&self) -> AmqpUrl {
+        self.url.parse().expect("a valid URL")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let broker = rabbit(
+            self.amqp_url(),
+            self.topology(),
+            Patience::Within(Duration::from_secs(10)),
+            "homing test",
+        );
+        // On a thread: a test's own runtime may be the one that is dropping us.
+        let delete = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            if let Ok(runtime) = runtime.enable_all().build() {
+                // A broker that a test left dead has nothing to delete.
+                let _dead = runtime.block_on(broker.delete());
+            }
+        });
+        let _panicked = delete.join();
+        let _gone = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Waits until `check` gives a value, at most [`TIME_MAX`]; `what` says what was
+/// awaited. For states that nothing announces.
+///
+/// # Panics
+///
+/// Panics if it never does.
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let poll = async {
+        loop {
+            if let Some(value) = check().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(TIME_MAX, poll)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"))
+}

@@ -1,0 +1,4 @@
+//! Whole pipelines against a real RabbitMQ.
+
+mod link;
+mod refusals;
