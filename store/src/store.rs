@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use homing_protocol::{BatchId, TaskId};
@@ -8,7 +7,7 @@ use crate::error::StoreError;
 use crate::filter::{Filter, KindPattern};
 use crate::position::{Position, Tail};
 use crate::record::{DeadRecord, Record, TaskRecord};
-use crate::sqlite::{self, Pool};
+use crate::sqlite::{self, Pool, Reader};
 use crate::stats::KindStats;
 use crate::url::StoreUrl;
 
@@ -25,7 +24,7 @@ const LOOK_MAX: Duration = Duration::from_millis(20);
 /// store. Dropped before it answers, a call changes nothing.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: Arc<Pool>,
+    pool: Pool,
 }
 
 impl Store {
@@ -36,7 +35,7 @@ impl Store {
     /// [`StoreError`]: it is not there, not readable, not ours, or of another
     /// version.
     pub async fn open(url: &StoreUrl) -> Result<Self, StoreError> {
-        let pool = Arc::new(Pool::new(url.path()));
+        let pool = Pool::new(url.path());
         pool.run(|_| Ok(())).await?;
         Ok(Self { pool })
     }
@@ -121,11 +120,10 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn watch(&self) -> Result<Watch, StoreError> {
-        let connection = self.pool.connect().await?;
         let mut watch = Watch {
-            connection: Some(connection),
-            pool: Arc::clone(&self.pool),
-            seen: 0,
+            reader: Some(self.pool.reader().await?),
+            pool: self.pool.clone(),
+            seen: None,
         };
         watch.seen = watch.version().await?;
         Ok(watch)
@@ -202,10 +200,12 @@ impl Store {
 #[derive(Debug)]
 pub struct Watch {
     /// Its own, since what SQLite tells of other processes is told per
-    /// connection. `None` only while a look at it was cancelled.
-    connection: Option<rusqlite::Connection>,
-    pool: Arc<Pool>,
-    seen: i64,
+    /// connection. `None` after a look at it was cancelled or failed.
+    reader: Option<Reader>,
+    pool: Pool,
+    /// The version that was last seen; `None` if there is nothing to compare
+    /// with, so that whatever is there counts as changed.
+    seen: Option<i64>,
 }
 
 impl Watch {
@@ -223,8 +223,9 @@ impl Watch {
         let mut pause = LOOK_FIRST;
         loop {
             let version = self.version().await?;
-            if version != self.seen {
-                self.seen = version;
+            let same = version.is_some() && version == self.seen;
+            self.seen = version;
+            if !same {
                 return Ok(());
             }
             tokio::time::sleep(pause).await;
@@ -232,16 +233,17 @@ impl Watch {
         }
     }
 
-    /// A number that differs after each commit by another connection.
-    async fn version(&mut self) -> Result<i64, StoreError> {
-        let Some(connection) = self.connection.take() else {
-            // Numbers of another connection cannot be compared with those of
-            // the one that is lost: say that there was a commit.
-            self.connection = Some(self.pool.connect().await?);
-            return Ok(self.seen.wrapping_sub(1));
+    /// A number that differs after each commit by another connection; `None`
+    /// from a new reader, whose numbers cannot be compared with those before.
+    async fn version(&mut self) -> Result<Option<i64>, StoreError> {
+        let Some(reader) = self.reader.take() else {
+            self.reader = Some(self.pool.reader().await?);
+            return Ok(None);
         };
-        let (connection, version) = self.pool.version(connection).await;
-        self.connection = Some(connection);
-        version
+        let (reader, version) = self.pool.version(reader).await;
+        let version = version?;
+        // Without a version another file has taken its place.
+        self.reader = version.is_some().then_some(reader);
+        Ok(version)
     }
 }

@@ -1,44 +1,35 @@
-//! The store in one SQLite file.
-use std::path::Path;
-use homing_protocol::{BatchId, TaskId, Timestamp};
-use rusqlite::Connection;
-use crate::batch::{Batch, BatchRef};
-use crate::error::StoreError;
-use crate::filter::{Filter, KindPattern};
-use crate::position::{Position, Tail};
-use crate::record::{DeadRecord, Record, TaskRecord};
-use crate::stats::KindStats;
-use crate::writer::{Entry, Holder};
-type R<T> = Result<T, StoreError>;
-#[derive(Debug)]
-pub(crate) struct Pool;
-impl Pool {
-    pub(crate) fn new(_: &Path) -> Self { unimplemented!() }
-    pub(crate) async fn run<T>(&self, _: impl FnOnce(&Connection) -> R<T> + Send + 'static) -> R<T> { unimplemented!() }
-    pub(crate) async fn connect(&self) -> R<Connection> { unimplemented!() }
-    pub(crate) async fn version(&self, _: Connection) -> (Connection, R<i64>) { unimplemented!() }
-}
-pub(crate) fn task(_: &Connection, _: TaskId) -> R<Option<TaskRecord>> { unimplemented!() }
-pub(crate) fn record(_: &Connection, _: TaskId) -> R<Option<Record>> { unimplemented!() }
-pub(crate) fn list(_: &Connection, _: &Filter, _: u32) -> R<Vec<Record>> { unimplemented!() }
-pub(crate) fn tail(_: &Connection, _: Position, _: &Filter, _: u32) -> R<Tail> { unimplemented!() }
-pub(crate) fn last(_: &Connection, _: &Filter, _: u32) -> R<Tail> { unimplemented!() }
-pub(crate) fn end(_: &Connection) -> R<Position> { unimplemented!() }
-pub(crate) fn batch(_: &Connection, _: &BatchRef) -> R<Option<Batch>> { unimplemented!() }
-pub(crate) fn batches(_: &Connection, _: Option<&str>, _: u32) -> R<Vec<Batch>> { unimplemented!() }
-pub(crate) fn batch_tasks(_: &Connection, _: BatchId, _: Position, _: u32) -> R<(Vec<TaskId>, Position)> { unimplemented!() }
-pub(crate) fn stats(_: &Connection, _: Option<&KindPattern>) -> R<Vec<KindStats>> { unimplemented!() }
-pub(crate) fn dead(_: &Connection, _: u32) -> R<Vec<DeadRecord>> { unimplemented!() }
-#[derive(Debug)]
-pub(crate) struct Writer;
-impl Writer {
-    pub(crate) fn write(&mut self, _: &[Entry], _: Timestamp) -> R<()> { unimplemented!() }
-    pub(crate) fn stored(&self) -> R<u64> { unimplemented!() }
-}
-#[derive(Debug)]
-pub(crate) struct Standby;
-impl Standby {
-    pub(crate) fn new(_: &Path) -> R<Self> { unimplemented!() }
-    pub(crate) fn holder(&self) -> Holder { unimplemented!() }
-    pub(crate) fn try_take(self) -> R<Result<Writer, Self>> { unimplemented!() }
-}
+//! The store in one SQLite file, read by many processes and written by one.
+//!
+//! The only module that knows SQL. Another database would be a module beside
+//! it, with the same types at its edge.
+//!
+//! # Invariants
+//!
+//! The schema is changed by migrations only; each is one transaction, so none
+//! is ever half done. The database file itself is never locked by hand nor
+//! opened twice by us in one process for that: closing any handle of it would
+//! drop SQLite's own locks (<https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>).
+
+mod batch;
+mod columns;
+mod count;
+mod dead;
+mod fault;
+mod file;
+mod group;
+mod lock;
+mod pool;
+mod query;
+mod schema;
+mod tail;
+mod tally;
+mod writer;
+
+pub(crate) use batch::{batch, batch_tasks, batches};
+pub(crate) use count::stats;
+pub(crate) use dead::dead;
+pub(crate) use lock::Standby;
+pub(crate) use pool::{Pool, Reader};
+pub(crate) use query::{list, record, task};
+pub(crate) use tail::{end, last, tail};
+pub(crate) use writer::Writer;

@@ -1,0 +1,88 @@
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Error, ErrorCode};
+
+use crate::error::StoreError;
+use crate::position::Position;
+
+/// What went wrong, before it is known in which file.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// SQLite says so, or a value is not what it must be.
+    Sql(Error),
+    /// The log has no such position.
+    Position {
+        position: Position,
+        oldest: Position,
+        newest: Position,
+    },
+}
+
+/// What a query answers.
+pub(super) type Answer<T> = Result<T, Fault>;
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Fault {
+    /// A value in the store that none of ours would have written.
+    pub(super) fn corrupt(column: usize, problem: &'static str) -> Error {
+        Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, problem.into())
+    }
+
+    /// The error, about the file at `path`.
+    pub(crate) fn at(self, path: &Path) -> StoreError {
+        let error = match self {
+            Self::Sql(error) => error,
+            Self::Position {
+                position,
+                oldest,
+                newest,
+            } => {
+                return StoreError::Position {
+                    position,
+                    oldest,
+                    newest,
+                };
+            }
+        };
+        let detail = error.to_string();
+        let path = path.to_owned();
+        match error {
+            Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..)
+            | Error::Utf8Error(..) => StoreError::Corrupt { path, detail },
+            other => match other.sqlite_error_code() {
+                Some(code) => failure(code, path, detail),
+                None => StoreError::Refused { path, detail },
+            },
+        }
+    }
+}
+
+fn failure(code: ErrorCode, path: std::path::PathBuf, detail: String) -> StoreError {
+    match code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy { path },
+        ErrorCode::DiskFull => StoreError::Full { path },
+        ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed => {
+            StoreError::Disk { path, detail }
+        }
+        ErrorCode::DatabaseCorrupt => StoreError::Corrupt { path, detail },
+        ErrorCode::NotADatabase => StoreError::Foreign {
+            path,
+            what: "it is no SQLite database",
+        },
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+            StoreError::Unwritable {
+                path,
+                source: io::Error::other(detail),
+            }
+        }
+        _ => StoreError::Refused { path, detail },
+    }
+}

@@ -1,0 +1,95 @@
+//! Decides which process writes: a lock on a file beside the database.
+//!
+//! The system gives the lock back when its process ends, in whatever way, so
+//! the next one need not guess whether the holder still lives. The file itself
+//! stays: whoever removed it would let two in.
+
+use std::fs::{File, TryLockError};
+use std::io::{Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use homing_protocol::Timestamp;
+
+use super::file;
+use super::writer::Writer;
+use crate::error::StoreError;
+use crate::writer::Holder;
+
+/// Most bytes read of what the holder wrote: it is one short line.
+const HOLDER_BYTES_MAX: u64 = 400;
+
+/// Stands in line for the lock.
+#[derive(Debug)]
+pub(crate) struct Standby {
+    database: PathBuf,
+    beside: PathBuf,
+    file: File,
+}
+
+/// The right to write. Dropped, the next process has it.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Standby {
+    /// Creates the database at `path` if there is none, checks that it is ours,
+    /// and gets in line for it.
+    pub(crate) fn new(path: &Path) -> Result<Self, StoreError> {
+        file::create(path)?;
+        // One database has one lock, by whatever path it is named.
+        let database = path
+            .canonicalize()
+            .map_err(|source| file::unwritable(path, source))?;
+        file::open_writer(&database)?;
+        let mut beside = database.clone().into_os_string();
+        beside.push(".collector");
+        let beside = PathBuf::from(beside);
+        Ok(Self {
+            file: file::open_beside(&beside)?,
+            database,
+            beside,
+        })
+    }
+
+    /// Who has the lock, as far as it can be read.
+    pub(crate) fn holder(&self) -> Holder {
+        use std::io::Read as _;
+
+        let mut text = String::new();
+        let read = File::open(&self.beside)
+            .and_then(|file| file.take(HOLDER_BYTES_MAX).read_to_string(&mut text));
+        let known = read.is_ok() && !text.trim().is_empty();
+        Holder(if known {
+            text.trim().to_owned()
+        } else {
+            "another process".to_owned()
+        })
+    }
+
+    /// Takes the lock and opens the store, if nobody has it.
+    pub(crate) fn try_take(self) -> Result<Result<Writer, Self>, StoreError> {
+        match self.file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Err(self)),
+            Err(TryLockError::Error(source)) => return Err(file::unwritable(&self.beside, source)),
+        }
+        let mut file = self.file;
+        sign(&mut file).map_err(|source| file::unwritable(&self.beside, source))?;
+        Writer::open(&self.database, Lock { _file: file }).map(Ok)
+    }
+}
+
+/// Says in the file who has the lock, for people to read.
+fn sign(file: &mut File) -> std::io::Result<()> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "this host",
+        host => host,
+    };
+    let (process, since) = (std::process::id(), Timestamp::from(SystemTime::now()));
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "process {process} on {host}, since {since} ms")
+}

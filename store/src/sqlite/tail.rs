@@ -1,0 +1,129 @@
+//! The log, followed.
+
+use homing_protocol::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+
+use super::fault::{Answer, Fault};
+use super::query::{Matching, OF_ATTEMPT, to_record};
+use crate::filter::Filter;
+use crate::position::{Position, Tail};
+use crate::record::Record;
+
+/// Entries looked at in one call. While a call reads, pages that are written
+/// meanwhile pile up beside the database.
+const LOOK_MAX: i64 = 50_000;
+
+/// Where the log ends.
+pub(crate) fn end(db: &Connection) -> Answer<Position> {
+    let end = db
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'log'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(Position::new(end.unwrap_or(0)))
+}
+
+/// The log after `after`, the oldest record first.
+pub(crate) fn tail(db: &Connection, after: Position, filter: &Filter, limit: u32) -> Answer<Tail> {
+    let newest = end(db)?;
+    let mut first = first(db, newest)?;
+    if after != Position::START {
+        check(after, Position::new(first - 1), newest)?;
+        first = after.number() + 1;
+    }
+    if let Some(since) = filter.since {
+        first = first.max(first_since(db, since)?);
+    }
+    let last = newest.number().min(first.saturating_add(LOOK_MAX - 1));
+    let records = entries(db, filter, first..=last, "ASC", limit)?;
+    let cut = u32::try_from(records.len()).is_ok_and(|length| length >= limit);
+    let position = match records.last() {
+        Some(record) if cut => record.position,
+        _ if limit == 0 => after,
+        _ => Position::new(last),
+    };
+    Ok(Tail {
+        at_end: position == newest,
+        records,
+        position,
+    })
+}
+
+/// The newest `n` that match, the oldest of them first.
+pub(crate) fn last(db: &Connection, filter: &Filter, n: u32) -> Answer<Tail> {
+    let position = end(db)?;
+    let first = match filter.since {
+        Some(since) => first_since(db, since)?,
+        None => 1,
+    };
+    let mut records = entries(db, filter, first..=position.number(), "DESC", n)?;
+    records.reverse();
+    Ok(Tail {
+        records,
+        position,
+        at_end: true,
+    })
+}
+
+fn entries(
+    db: &Connection,
+    filter: &Filter,
+    positions: std::ops::RangeInclusive<i64>,
+    order: &str,
+    limit: u32,
+) -> Answer<Vec<Record>> {
+    let mut matching = Matching::new(filter, "l");
+    matching.add("l.position >= ?", (*positions.start()).into());
+    matching.add("l.position <= ?", (*positions.end()).into());
+    // A cross join is done in the order it is written: along the log.
+    let sql = format!(
+        "SELECT l.position, l.stored_at, {OF_ATTEMPT}
+         FROM log l CROSS JOIN tasks t ON t.task = l.task AND t.run = l.run
+         LEFT JOIN attempts a ON a.number = l.attempt
+         WHERE {} ORDER BY l.position {order} LIMIT {limit}",
+        matching.sql()
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let records = statement.query_map(params_from_iter(matching.values), to_record)?;
+    Ok(records.collect::<Result<_, _>>()?)
+}
+
+/// The oldest position that is kept; the one after the end if there is none.
+fn first(db: &Connection, newest: Position) -> Answer<i64> {
+    let first: Option<i64> = db
+        .prepare_cached("SELECT min(position) FROM log")?
+        .query_row([], |row| row.get(0))?;
+    Ok(first.unwrap_or(newest.number() + 1))
+}
+
+fn check(position: Position, oldest: Position, newest: Position) -> Answer<()> {
+    if (oldest..=newest).contains(&position) {
+        return Ok(());
+    }
+    Err(Fault::Position {
+        position,
+        oldest,
+        newest,
+    })
+}
+
+/// The position of the first entry stored at `since` or later; the one after
+/// the end if there is none. Times in the log never go back, so it is searched
+/// by halves.
+pub(super) fn first_since(db: &Connection, since: Timestamp) -> Answer<i64> {
+    let newest = end(db)?;
+    let (mut low, mut high) = (first(db, newest)?, newest.number() + 1);
+    let mut at_or_after = db.prepare_cached(
+        "SELECT position, stored_at FROM log WHERE position >= ?1 ORDER BY position LIMIT 1",
+    )?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let (position, stored_at): (i64, i64) =
+            at_or_after.query_row(params![middle], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if stored_at < since.as_ms() {
+            low = position + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,86 @@
+use std::path::{Path, PathBuf};
+
+use homing_protocol::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+
+use super::fault::{Answer, Fault};
+use super::file::{self, FileId};
+use super::group::Group;
+use super::lock::Lock;
+use super::schema;
+use crate::error::StoreError;
+use crate::writer::Entry;
+
+/// Prepared statements that are kept: every one that writing uses.
+const STATEMENTS_MAX: usize = 32;
+
+/// The one connection that writes.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    // Before the lock, so that it is closed before the next process has it.
+    connection: Connection,
+    path: PathBuf,
+    file: Option<FileId>,
+    /// When the newest entry of the log was stored: the clock may be set back,
+    /// but the log's times never go back.
+    stored_at: Timestamp,
+    _lock: Lock,
+}
+
+impl Writer {
+    pub(super) fn open(path: &Path, lock: Lock) -> Result<Self, StoreError> {
+        let file = file::file_id(path);
+        let mut connection = file::open_writer(path)?;
+        let prepare = |connection: &mut Connection| -> Answer<_> {
+            connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+            file::make_durable(connection)?;
+            schema::migrate(connection)?;
+            newest(connection)
+        };
+        let stored_at = prepare(&mut connection).map_err(|fault| fault.at(path))?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            file,
+            stored_at,
+            _lock: lock,
+        })
+    }
+
+    /// Writes `entries` in one transaction that is on disk when this returns.
+    pub(crate) fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<(), StoreError> {
+        self.stored_at = self.stored_at.max(now);
+        self.commit(entries).map_err(|fault| fault.at(&self.path))?;
+        // A file that was deleted or replaced takes writes as before, and they
+        // are gone with the last handle of it.
+        if file::file_id(&self.path) == self.file {
+            return Ok(());
+        }
+        let path = self.path.clone();
+        Err(StoreError::Gone { path })
+    }
+
+    fn commit(&mut self, entries: &[Entry]) -> Answer<()> {
+        let immediate = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(immediate)?;
+        let mut group = Group::new(&transaction, self.stored_at)?;
+        entries.iter().try_for_each(|entry| group.write(entry))?;
+        group.finish()?;
+        Ok(transaction.commit()?)
+    }
+
+    /// How many runs of tasks something is stored of.
+    pub(crate) fn stored(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(sum(tasks), 0) FROM kind_counts";
+        let stored = self
+            .connection
+            .query_row(sql, [], |row| super::columns::natural(row, 0));
+        stored.map_err(|error| Fault::from(error).at(&self.path))
+    }
+}
+
+fn newest(connection: &Connection) -> Answer<Timestamp> {
+    let sql = "SELECT stored_at FROM log ORDER BY position DESC LIMIT 1";
+    let newest = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    Ok(Timestamp::from_ms(newest.unwrap_or(i64::MIN)))
+}
