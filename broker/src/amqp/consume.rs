@@ -122,15 +122,16 @@ impl ConsumeLink {
         }
     }
 
-    fn deliver(&mut self, session: &mut Session, message: ConsumerMessage) {
-        let Some((tag, received)) = from_amqp(message) else {
-            return;
+    fn deliver(&mut self, session: &mut Session, message: ConsumerMessage) -> Result<(), End> {
+        let delivery = from_amqp(message).filter(|(tag, _)| session.acks.delivered(*tag));
+        let Some((tag, received)) = delivery else {
+            return Err(End::Broken("a delivery came out of order".to_owned()));
         };
         self.first_delivery.get_or_insert_with(Instant::now);
-        session.acks.delivered(tag);
         let token = Token::new(tag, session.commands.clone());
         // Without its handle the delivery is dropped, and so goes back.
         let _returned = self.deliveries.send(Delivery { received, token });
+        Ok(())
     }
 
     /// Sends the answers given since the last time.
@@ -140,15 +141,12 @@ impl ConsumeLink {
         session: &mut Session,
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
+        let mut past_it = false;
         for Command::Answer(tag, answer) in commands.drain(..) {
             session.acks.answer(tag, answer);
             if answer == Answer::Ack && self.cautious > 0 {
                 self.cautious -= 1;
-                if self.cautious == 0 {
-                    return Err(End::Broken(
-                        "past what broke the last connection".to_owned(),
-                    ));
-                }
+                past_it = self.cautious == 0;
             }
         }
         session.acks.frames(&mut session.frames);
@@ -165,7 +163,8 @@ impl ConsumeLink {
                 }
             }
         }
-        Ok(())
+        // RabbitMQ gives a new prefetch to new consumers only.
+        if past_it { Err(End::Again) } else { Ok(()) }
     }
 
     async fn run(
@@ -197,7 +196,7 @@ impl ConsumeLink {
                         return Err(End::Broken("the deliveries ended".to_owned()));
                     }
                     for message in buffer.drain(..) {
-                        self.deliver(&mut session, message);
+                        self.deliver(&mut session, message)?;
                     }
                 }
                 _ = &mut self.stop, if !self.stopping => self.stopping = true,
@@ -210,7 +209,7 @@ impl ConsumeLink {
                     .await?;
                 messages.close();
                 while let Ok(message) = messages.try_recv() {
-                    self.deliver(&mut session, message);
+                    self.deliver(&mut session, message)?;
                 }
             }
             if cancelled && session.acks.open() == 0 && said.is_empty() {

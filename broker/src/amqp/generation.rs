@@ -36,6 +36,8 @@ const PATIENCE_BEFORE_PROBE: Duration = Duration::from_millis(500);
 pub(super) enum End {
     /// It was asked to.
     Done,
+    /// Another one is to follow at once, with other settings.
+    Again,
     /// Something broke; another generation may do.
     Broken(String),
     /// Another generation would end the same way, until somebody acts.

@@ -191,6 +191,7 @@ fn run<S: Serve>(
         server.broke();
         let cause = match end {
             End::Done => return,
+            End::Again => continue,
             End::Broken(cause) => cause,
             End::Fatal(error) => {
                 if let Some(ready) = state.ready.take() {
@@ -223,7 +224,7 @@ fn generation<S: Serve>(
         Ok(runtime) => runtime,
         Err(error) => return End::Broken(error.to_string()),
     };
-    runtime.block_on(async {
+    let end = runtime.block_on(async {
         let (events, said) = mpsc::unbounded_channel();
         let opened = tokio::select! {
             opened = Generation::open(&settings.url, host, name, events) => opened,
@@ -237,11 +238,14 @@ fn generation<S: Serve>(
             end = server.serve(&generation, said, Up(state)) => end,
             end = generation.watch() => end,
         };
-        if matches!(end, End::Done) {
+        if matches!(end, End::Done | End::Again) {
             generation.close().await;
         }
         end
-    })
+    });
+    // Not by drop, which would wait for a name that is being looked up.
+    runtime.shutdown_background();
+    end
 }
 
 /// Waits before the next try. Answers whether there need not be one.

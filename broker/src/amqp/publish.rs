@@ -18,7 +18,12 @@ use crate::publisher::{Confirmed, Request};
 
 /// Without any answer for this long, the connection is given up and everything
 /// is published again over the next. Long enough for a leader election.
-const STALL_TIME_MAX: Duration = Duration::from_secs(30);
+const STALL_TIME: Duration = Duration::from_secs(30);
+
+/// The same when it keeps happening: a broker short of memory or disk answers
+/// nothing for hours, and each new connection may double what the old one
+/// still holds.
+const STALL_TIME_MAX: Duration = Duration::from_mins(10);
 
 /// Messages written before the broker's answers are looked at again.
 const BURST: usize = 64;
@@ -42,6 +47,8 @@ pub(super) struct PublishLink {
     /// On the current connection.
     confirms: Confirms<Pending>,
     heard_at: Instant,
+    /// The patience with the current connection.
+    stall_time: Duration,
     /// Whether all handles are gone.
     closed: bool,
     _running: OwnedSemaphorePermit,
@@ -61,6 +68,7 @@ impl PublishLink {
             waiting: VecDeque::new(),
             confirms: Confirms::new(),
             heard_at: Instant::now(),
+            stall_time: STALL_TIME,
             closed: false,
             _running: running,
         }
@@ -109,6 +117,7 @@ impl PublishLink {
                 multiple,
                 confirmed,
             } => {
+                self.stall_time = STALL_TIME;
                 let topology = &self.topology;
                 self.confirms
                     .answered(tag, multiple, confirmed, |pending, verdict| {
@@ -130,7 +139,8 @@ impl PublishLink {
     /// Tells those whose deadline has passed; checks that the broker answers.
     fn tick(&mut self) -> Result<(), End> {
         self.expire();
-        if self.confirms.waiting() > 0 && self.heard_at.elapsed() > STALL_TIME_MAX {
+        if self.confirms.waiting() > 0 && self.heard_at.elapsed() > self.stall_time {
+            self.stall_time = (self.stall_time * 2).min(STALL_TIME_MAX);
             return Err(End::Broken(
                 "it confirms nothing; it may be short of memory or disk".to_owned(),
             ));
