@@ -1,0 +1,105 @@
+//! `homing collector`: outcomes from the broker into the store.
+
+use std::num::NonZeroU16;
+
+use homing_broker::Patience;
+use homing_collector::{CollectorConfig, CollectorError, Stopped};
+use homing_protocol::QueueName;
+use homing_store::{Store, StoreError, StoreUrl};
+
+use crate::exit::Exit;
+use crate::output::Talk;
+use crate::settings::{Link, Setting, Settings};
+use crate::stop::Stop;
+use crate::time::grouped;
+use crate::trouble::Trouble;
+
+const EXAMPLES: &str = "\
+Creates the store if it is not there. A second collector on the same store
+stands by, and takes over when the first one ends. The first Ctrl-C or SIGTERM
+stores what has arrived and ends; a second one ends at once, and loses nothing:
+what is not stored stays in its queue.
+
+Examples:
+  homing collector
+  homing collector --store sqlite:/var/lib/homing/homing.db";
+
+/// Store outcomes as they arrive
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CollectorArgs {
+    /// Deliveries the broker may send ahead of the commits
+    #[arg(
+        long,
+        value_name = "N",
+        env = "HOMING_COLLECTOR_PREFETCH", hide_env_values = true,
+        default_value_t = CollectorConfig::default().prefetch
+    )]
+    prefetch: NonZeroU16,
+}
+
+pub(crate) async fn run(args: CollectorArgs, settings: &Settings) -> Result<Exit, Trouble> {
+    let store = settings.store_url()?;
+    let link = settings.link_with(&[QueueName::tasks()], Patience::Forever)?;
+    let talk = Talk::new(settings);
+    announce(&link, &store, talk).await?;
+    let config = CollectorConfig {
+        prefetch: args.prefetch,
+        ..CollectorConfig::default()
+    };
+
+    let mut stop = Stop::new()?;
+    let (ask, asked) = tokio::sync::oneshot::channel();
+    let drain = async {
+        let _asked = asked.await;
+    };
+    let twice = async {
+        stop.asked().await;
+        talk.say("stopping: storing what has arrived; again stops at once");
+        let _ended = ask.send(());
+        stop.asked().await;
+    };
+    let collecting = homing_collector::run(link.broker.clone(), &store.value, config, drain);
+    let ended = tokio::select! {
+        ended = collecting => ended,
+        () = twice => {
+            talk.say("stopped at once; what is not stored stays in its queue");
+            return Ok(Exit::Done);
+        }
+    };
+
+    let stopped = ended.map_err(|error| trouble(&error, &link, &store))?;
+    say_stopped(stopped, talk);
+    Ok(Exit::Done)
+}
+
+/// Says where outcomes go and why, which is what people get wrong.
+async fn announce(link: &Link, store: &Setting<StoreUrl>, talk: Talk) -> Result<(), Trouble> {
+    let stored = match Store::open(&store.value).await {
+        Ok(found) => {
+            let kinds = found.stats(None).await.unwrap_or_default();
+            let tasks: u64 = kinds.iter().map(|kind| kind.counts.total()).sum();
+            format!("{} stored", grouped(tasks))
+        }
+        Err(StoreError::Missing { .. }) => "new".to_owned(),
+        Err(StoreError::Older { .. }) => "to be migrated".to_owned(),
+        // The collector meets the same, and knows whether it ends it.
+        Err(_) => return Ok(()),
+    };
+    let (queue, from) = (link.broker.topology().results(), &store.from);
+    let path = &store.value;
+    talk.say(format!("collector  {queue} -> {path} ({from}), {stored}"));
+    Ok(())
+}
+
+fn say_stopped(stopped: Stopped, talk: Talk) {
+    talk.say(format!("stopped; {} stored", grouped(stopped.stored)));
+}
+
+fn trouble(error: &CollectorError, link: &Link, store: &Setting<StoreUrl>) -> Trouble {
+    match error {
+        CollectorError::Broker(error) => link.trouble(error),
+        CollectorError::Store(error) => Trouble::store(error).from(store.from.clone()),
+        other => Trouble::bug(other),
+    }
+}

@@ -1,0 +1,80 @@
+//! The help of `homing` itself. Verbs are grouped by what a person is about to
+//! do, which clap cannot do for subcommands.
+
+/// The template of `homing --help`. Each verb is in it once: a test compares.
+pub(crate) const TEMPLATE: &str = "\
+{about}
+
+Usage: homing [OPTIONS] <COMMAND>
+
+Run:
+  worker      Run tasks
+  collector   Store outcomes as they arrive
+
+Submit:
+  submit      Submit one task, or one for each row of a file
+  wait        Wait until tasks or a batch are done
+  show        Show one task: status, attempts, output
+
+Watch:
+  tail        Print outcomes as they are stored
+  list        List stored outcomes, newest first
+  stats       Counts, rates and times, per kind or of a batch
+  queues      Ready, in flight, delayed and dead, per queue
+
+Repair:
+  topology    Create or compare exchanges and queues
+
+Options:
+{options}{after-help}";
+
+/// What stands below the options of `homing --help`.
+pub(crate) const EXITS: &str = "\
+`homing COMMAND --help` has examples.
+
+Exit status: 0 done, 1 the answer is no, 2 usage, 3 partly, 4 timed out,
+5 not found, 69 unreachable, 70 a bug, 77 refused, 78 bad setting";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn each_verb_is_in_the_help_once() {
+        let command = Cli::command();
+        let verbs: Vec<_> = command.get_subcommands().map(|verb| verb.get_name()).collect();
+
+        let listed: Vec<_> = TEMPLATE
+            .lines()
+            .filter(|line| line.starts_with("  "))
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+
+        let sorted = |mut names: Vec<&str>| {
+            names.sort_unstable();
+            names.join(" ")
+        };
+        assert_eq!(sorted(listed), sorted(verbs));
+    }
+
+    #[test]
+    fn help_fits_80_columns_and_every_verb_has_an_example() {
+        let mut command = Cli::command().term_width(80);
+        command.build();
+        let overview = command.render_help().to_string();
+        assert!(overview.lines().all(|line| line.chars().count() <= 80), "{overview}");
+        for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+            let help = verb.render_help().to_string();
+            assert!(help.contains("Example"), "{help}");
+            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,56 @@
+//! `homing`: submit tasks, run workers and collectors, watch outcomes.
+//!
+//! One file per verb, over the crates that do the work. Answers go to stdout,
+//! talk and errors to stderr; every ending has an exit code ([`exit::Exit`]).
+
+mod batch_stats;
+mod clean;
+mod cli;
+mod collector;
+mod exit;
+mod help;
+mod list;
+mod output;
+mod queues;
+mod record_line;
+mod settings;
+mod show;
+mod stats;
+mod stop;
+mod submit;
+mod table;
+mod tail;
+mod telemetry;
+mod time;
+mod topology;
+mod trouble;
+mod usage;
+mod wait;
+mod which;
+mod worker;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::trouble::Trouble;
+use crate::usage::Typed;
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|trouble| {
+        if !trouble.is_quiet() {
+            // Nobody listens: the exit code still says it.
+            let _unheard = write!(std::io::stderr(), "{trouble}");
+        }
+        trouble.exit.into()
+    })
+}
+
+fn run() -> Result<ExitCode, Trouble> {
+    match usage::read()? {
+        Typed::Told(code) => Ok(code),
+        Typed::Verb(cli) => {
+            telemetry::install(&cli);
+            cli.run()
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a verb answers, on stdout: a table, lines of columns, or JSON.
+//!
+//! Talk goes to stderr by [`Talk`], so that stdout can always be piped on.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::settings::Settings;
+use crate::table::{Cell, Column, Layout};
+use crate::trouble::Trouble;
+
+/// The width where a terminal does not tell its own.
+const TERMINAL_WIDTH: u16 = 100;
+
+/// Something a verb lists, one line each.
+pub(crate) trait Line: Serialize {
+    /// Its columns.
+    const COLUMNS: &'static [Column];
+
+    /// Its fields, one for each column.
+    fn cells(&self) -> Vec<Cell>;
+}
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Terminal {
+        /// Whether status words have a colour.
+        coloured: bool,
+    },
+    /// For programs: columns apart by tabs.
+    Plain,
+}
+
+/// Writes answers to stdout.
+pub(crate) struct Output {
+    form: Form,
+    layout: Option<Layout>,
+}
+
+impl Output {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let stdout = io::stdout();
+        let form = match settings.json {
+            true => Form::Json,
+            false if stdout.is_terminal() => Form::Terminal {
+                coloured: settings.coloured(&stdout),
+            },
+            false => Form::Plain,
+        };
+        Self { form, layout: None }
+    }
+
+    pub(crate) const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Writes `lines`, below those written before.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`], quiet if nobody reads any more.
+    pub(crate) fn lines<L: Line>(&mut self, lines: &[L]) -> Result<(), Trouble> {
+        match self.form {
+            Form::Json => lines.iter().try_for_each(|line| self.json(line)),
+            Form::Plain => {
+                let text: String = lines.iter().map(|line| plain(&line.cells())).collect();
+                self.raw(&text)
+            }
+            Form::Terminal { coloured } => {
+                if lines.is_empty() {
+                    return Ok(());
+                }
+                let rows: Vec<_> = lines.iter().map(Line::cells).collect();
+                let layout = self.layout.get_or_insert(Layout::new(L::COLUMNS));
+                let text = layout.lines(&rows, terminal_width(), coloured);
+                self.raw(&format!("{text}\n"))
+            }
+        }
+    }
+
+    /// Writes `value` as JSON on one line, whatever the form.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Trouble> {
+        let text = serde_json::to_string(value).map_err(|error| Trouble::bug(&error))?;
+        self.raw(&format!("{text}\n"))
+    }
+
+    /// Writes one line of text.
+    pub(crate) fn text(&self, line: &str) -> Result<(), Trouble> {
+        self.raw(&format!("{line}\n"))
+    }
+
+    fn raw(&self, text: &str) -> Result<(), Trouble> {
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            .map_err(|error| Trouble::stdout(&error))
+    }
+}
+
+fn terminal_width() -> u16 {
+    comfy_table::Table::new().width().unwrap_or(TERMINAL_WIDTH)
+}
+
+fn plain(cells: &[Cell]) -> String {
+    let fields: Vec<_> = cells
+        .iter()
+        .map(|cell| crate::clean::for_column(&cell.plain))
+        .collect();
+    fields.join("\t") + "\n"
+}
+
+/// Says things to the person, on stderr.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Talk {
+    quiet: bool,
+}
+
+impl Talk {
+    pub(crate) const fn new(settings: &Settings) -> Self {
+        Self {
+            quiet: settings.quiet,
+        }
+    }
+
+    /// Says `line`, unless told to be quiet.
+    pub(crate) fn say(self, line: impl AsRef<str>) {
+        if !self.quiet {
+            // Nobody listens: that is no reason to stop the work.
+            let _unheard = writeln!(io::stderr(), "{}", line.as_ref());
+        }
+    }
+
+    /// Whether a progress bar has somebody to see it.
+    pub(crate) fn shows_progress(self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+}

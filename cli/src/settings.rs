@@ -1,0 +1,235 @@
+//! The settings every verb shares, and where each of them came from.
+//!
+//! The only place that reads the environment, besides clap for flags with a
+//! single variable: a broker has two, and the error for a bad one names which.
+
+use std::env;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use homing_broker::{AmqpUrl, Broker, BrokerError, Patience};
+use homing_protocol::topology::Topology;
+use homing_protocol::{Namespace, QueueName};
+use homing_store::{Store, StoreUrl};
+
+use crate::exit::Exit;
+use crate::telemetry::LogFormat;
+use crate::trouble::Trouble;
+
+/// How long a one-shot verb waits for the broker. Services wait for ever.
+pub(crate) const BROKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Flags that every verb has.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the docs of a flag are its help, which is plain text"
+)]
+pub(crate) struct Settings {
+    /// amqp://USER:PASSWORD@HOST:PORT/VHOST
+    /// [env: HOMING_BROKER or AMQP_URL]
+    #[arg(long, global = true, value_name = "URL", verbatim_doc_comment)]
+    pub(crate) broker: Option<String>,
+
+    /// sqlite:FILE [env: HOMING_STORE]
+    /// [default: sqlite:homing.db]
+    #[arg(long, global = true, value_name = "URL", verbatim_doc_comment)]
+    pub(crate) store: Option<String>,
+
+    /// Prefix of every exchange and queue
+    /// [env: HOMING_NAMESPACE] [default: none]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "HOMING_NAMESPACE",
+        hide_env = true,
+        verbatim_doc_comment,
+        hide_default_value = true,
+        default_value = ""
+    )]
+    pub(crate) namespace: Namespace,
+
+    /// One JSON object per line on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Only errors on stderr
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// More on stderr; twice for all
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Which log lines, such as info,homing_broker=debug
+    /// [env: HOMING_LOG]
+    #[arg(long, global = true, value_name = "FILTER", env = "HOMING_LOG", hide_env = true, verbatim_doc_comment)]
+    pub(crate) log: Option<String>,
+
+    /// text or json
+    /// [env: HOMING_LOG_FORMAT] [default: text]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "HOMING_LOG_FORMAT",
+        hide_env = true,
+        verbatim_doc_comment,
+        hide_default_value = true,
+        hide_possible_values = true,
+        default_value = "text"
+    )]
+    pub(crate) log_format: LogFormat,
+
+    /// auto, always or never
+    /// [env: HOMING_COLOR] [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        env = "HOMING_COLOR",
+        hide_env = true,
+        verbatim_doc_comment,
+        hide_default_value = true,
+        hide_possible_values = true,
+        default_value = "auto"
+    )]
+    pub(crate) color: When,
+}
+
+/// When status words have a colour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, without `NO_COLOR`.
+    Auto,
+    /// Even when piped.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// A setting and where it came from, without its secret.
+pub(crate) struct Setting<T> {
+    pub(crate) value: T,
+    pub(crate) from: String,
+}
+
+impl Settings {
+    /// Whether what goes to `stream` is coloured.
+    pub(crate) fn coloured(&self, stream: &impl anstream::stream::RawStream) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => {
+                anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
+            }
+        }
+    }
+
+    /// Connects to the broker that is set, patient as a one-shot verb is.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if none is set, or its URL is none.
+    pub(crate) fn link(&self, queues: &[QueueName]) -> Result<Link, Trouble> {
+        self.link_with(queues, Patience::Within(BROKER_PATIENCE))
+    }
+
+    /// Connects to the broker that is set. Nothing is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if none is set, or its URL is none.
+    pub(crate) fn link_with(
+        &self,
+        queues: &[QueueName],
+        patience: Patience,
+    ) -> Result<Link, Trouble> {
+        let Setting { value: url, from } = self.broker_url()?;
+        let topology = Topology::new(self.namespace.clone(), queues.iter().cloned());
+        let name = format!("homing {}", std::process::id());
+        let broker = homing_broker::rabbit(url, topology, patience, name);
+        Ok(Link { broker, from })
+    }
+
+    fn broker_url(&self) -> Result<Setting<AmqpUrl>, Trouble> {
+        let sources = [
+            ("--broker ", self.broker.clone()),
+            ("HOMING_BROKER=", variable("HOMING_BROKER")),
+            ("AMQP_URL=", variable("AMQP_URL")),
+        ];
+        let found = sources.into_iter().find_map(|(name, url)| Some((name, url?)));
+        let Some((name, text)) = found else {
+            return Err(Trouble::new(Exit::Config, "no broker is set")
+                .from("--broker, HOMING_BROKER and AMQP_URL, none of which is there")
+                .fix("export AMQP_URL=amqp://guest:guest@localhost:5672/%2f"));
+        };
+        // The text itself is not shown: it may hold a password where one
+        // cannot tell.
+        parse::<AmqpUrl>(name, &text)
+            .map_err(|error| Trouble::broker(&BrokerError::from(error)).from(name.trim_end_matches(['=', ' '])))
+    }
+
+    /// Where the store is.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if its URL is none.
+    pub(crate) fn store_url(&self) -> Result<Setting<StoreUrl>, Trouble> {
+        let sources = [
+            ("--store ", self.store.clone()),
+            ("HOMING_STORE=", variable("HOMING_STORE")),
+        ];
+        let found = sources.into_iter().find_map(|(name, url)| Some((name, url?)));
+        let Some((name, text)) = found else {
+            let value = StoreUrl::default();
+            let from = format!("the default, {value}; HOMING_STORE names another");
+            return Ok(Setting { value, from });
+        };
+        // A text that is no URL may be one of another store's, with a password.
+        parse(name, &text).map_err(|error| {
+            Trouble::store_url(&error).from(name.trim_end_matches(['=', ' ']))
+        })
+    }
+
+    /// Opens the store that is set, for reading.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if it is not there or cannot be read. It is never created.
+    pub(crate) async fn open_store(&self) -> Result<Store, Trouble> {
+        let Setting { value, from } = self.store_url()?;
+        Store::open(&value)
+            .await
+            .map_err(|error| Trouble::store(&error).from(from))
+    }
+}
+
+/// The way to the broker, and where its URL came from.
+pub(crate) struct Link {
+    pub(crate) broker: Arc<dyn Broker>,
+    from: String,
+}
+
+impl Link {
+    /// What to say of `error`.
+    pub(crate) fn trouble(&self, error: &BrokerError) -> Trouble {
+        Trouble::broker(error).from(self.from.clone())
+    }
+}
+
+fn parse<T: FromStr + Display>(name: &str, text: &str) -> Result<Setting<T>, T::Err> {
+    let value: T = text.parse()?;
+    let from = format!("{name}{value}");
+    Ok(Setting { value, from })
+}
+
+/// A variable's value; an empty one is not there.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,310 @@
+//! One task for each row of a file, as a batch.
+//!
+//! Rows are read ahead, published through the producer's window and noted in
+//! the journal as their confirms come, in whatever order. Nothing here grows
+//! with the file but, when a batch is resumed, the ids it has already.
+//!
+//! # Failure
+//!
+//! Ctrl-C and every error end the same way: what is on its way gets a moment
+//! for its confirms, the journal is written, the batch stays open, and the
+//! person is told how to go on. A kill leaves the journal without its last
+//! chunk; those rows keep their ids when they are submitted again.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use homing_broker::Window;
+use homing_producer::{Batch, Producer, SubmitError};
+use homing_protocol::TaskId;
+use homing_store::BatchRef;
+use tokio::sync::mpsc;
+
+use super::journal::Journal;
+use super::plan::{Plan, plan};
+use super::rejects::Rejects;
+use super::report::{Counts, Progress, Report};
+use super::rows::{self, Chunk, Row, Source};
+use super::{SubmitArgs, broker_trouble, submit_trouble};
+use crate::exit::Exit;
+use crate::output::Talk;
+use crate::settings::Settings;
+use crate::stop::Stop;
+use crate::trouble::Trouble;
+use crate::wait;
+
+/// How long a row may wait for its confirm, across reconnects: a broker that
+/// recovers large queues takes minutes.
+const CONFIRM_TIME_MAX: Duration = Duration::from_mins(10);
+
+/// How long rows on their way may take once this is to end.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How often confirmed rows are written to the journal, at least.
+const JOURNAL_PERIOD: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(
+    args: SubmitArgs,
+    file: PathBuf,
+    settings: &Settings,
+) -> Result<Exit, Trouble> {
+    let (source, bytes) = open(&file)?;
+    let link = settings.link(std::slice::from_ref(&args.each.queue))?;
+    let plan = plan(&args, &file, settings).await?;
+    let window = Window {
+        deadline: Some(CONFIRM_TIME_MAX),
+        ..Window::DEFAULT
+    };
+    let producer = Producer::open_with(link.broker.clone(), window).await;
+    let producer = producer.map_err(broker_trouble(&link))?;
+    let journal = open_journal(&plan)?;
+    let (id, label) = (plan.head.batch, plan.head.label.clone());
+    let batch = producer.resume(id, label.clone()).await;
+    let batch = batch.map_err(|error| submit_trouble(&error))?;
+
+    let talk = Talk::new(settings);
+    let report = Report::new(&args, &file, plan.head.clone(), settings);
+    let submission = Submission {
+        args: &args,
+        batch,
+        journal,
+        rejects: Rejects::new(plan.rejects.clone()),
+        plan,
+        on_their_way: FuturesUnordered::new(),
+        left_out: 0,
+        confirmed: 0,
+        progress: Progress::new(&label, bytes, talk),
+    };
+    let Some(exit) = submission.run(source, &report).await? else {
+        return Ok(Exit::Partly);
+    };
+    if !args.waiting.wait {
+        return Ok(exit);
+    }
+    let store = settings.open_store().await?;
+    let name = BatchRef::Id(id);
+    let waited = wait::of_batch(&store, &name, args.waiting.timeout, settings).await?;
+    // All that were submitted succeeded, but some rows were not.
+    Ok(if waited == Exit::Done { exit } else { waited })
+}
+
+fn open(file: &Path) -> Result<(Source, Option<u64>), Trouble> {
+    if file == Path::new("-") {
+        return Ok((Source::Stdin, None));
+    }
+    let shown = file.display().to_string();
+    let failed = |error| Trouble::file("read", &shown, &error);
+    let opened = File::open(file).map_err(failed)?;
+    let found = opened.metadata().map_err(failed)?;
+    if found.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    Ok((Source::File(opened), found.is_file().then_some(found.len())))
+}
+
+fn open_journal(plan: &Plan) -> Result<Journal, Trouble> {
+    let path = plan.journal.clone();
+    match &plan.noted {
+        Some(noted) => Journal::resume(path, noted),
+        None => Journal::create(path, &plan.head),
+    }
+    .map_err(|error| journal_file(&plan.journal, &error))
+}
+
+/// Why rows are submitted no further.
+enum Ended {
+    /// Somebody asked for it.
+    Interrupted,
+    Failed(Trouble),
+}
+
+impl From<SubmitError> for Ended {
+    fn from(error: SubmitError) -> Self {
+        Self::Failed(submit_trouble(&error))
+    }
+}
+
+type Confirmed = Result<(u64, TaskId), SubmitError>;
+
+struct Submission<'a> {
+    args: &'a SubmitArgs,
+    batch: Batch,
+    plan: Plan,
+    journal: Journal,
+    rejects: Rejects,
+    /// Rows without a confirm yet; the publisher's window bounds them.
+    on_their_way: FuturesUnordered<BoxFuture<'static, Confirmed>>,
+    left_out: u64,
+    confirmed: u64,
+    progress: Progress,
+}
+
+impl Submission<'_> {
+    /// Submits all rows and seals the batch; `None` if it was interrupted.
+    async fn run(mut self, source: Source, report: &Report<'_>) -> Result<Option<Exit>, Trouble> {
+        let mut stop = Stop::new()?;
+        let began = Instant::now();
+        let ended = match self.feed(source, &mut stop).await {
+            Ok(()) => Ok(()),
+            Err(ended) => {
+                self.drain(&mut stop).await;
+                Err(ended)
+            }
+        };
+        self.keep(ended.is_ok())?;
+        self.progress.clear();
+        let counts = self.counts(began.elapsed());
+        match ended {
+            Ok(()) => {
+                let sealed = self.batch.seal_with(counts.total).await;
+                sealed.map_err(|error| submit_trouble(&error))?;
+                report.done(&counts, &self.rejects)?;
+                let rejected = self.rejects.count() > 0;
+                Ok(Some(if rejected { Exit::Partly } else { Exit::Done }))
+            }
+            Err(Ended::Interrupted) => {
+                report.interrupted(&counts)?;
+                Ok(None)
+            }
+            Err(Ended::Failed(trouble)) => {
+                report.failed(&counts);
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn feed(&mut self, source: Source, stop: &mut Stop) -> Result<(), Ended> {
+        let mut chunks: mpsc::Receiver<io::Result<Chunk>> = rows::read(source);
+        let mut period = tokio::time::interval(JOURNAL_PERIOD);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.asked() => return Err(Ended::Interrupted),
+                _ = period.tick() => self.write_journal()?,
+                Some(confirmed) = self.on_their_way.next() => self.note(confirmed)?,
+                chunk = chunks.recv() => match chunk {
+                    Some(Ok(chunk)) => self.take(chunk, stop).await?,
+                    Some(Err(error)) => return Err(Ended::Failed(Trouble::file("read", "the rows", &error))),
+                    None => break,
+                },
+            }
+        }
+        while !self.on_their_way.is_empty() {
+            tokio::select! {
+                () = stop.asked() => return Err(Ended::Interrupted),
+                Some(confirmed) = self.on_their_way.next() => self.note(confirmed)?,
+                _ = period.tick() => self.write_journal()?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, chunk: Chunk, stop: &mut Stop) -> Result<(), Ended> {
+        for row in chunk.rows {
+            self.submit(row, stop).await?;
+            while let Some(Some(confirmed)) = self.on_their_way.next().now_or_never() {
+                self.note(confirmed)?;
+            }
+        }
+        self.progress.read(chunk.bytes, self.confirmed + self.left_out);
+        Ok(())
+    }
+
+    async fn submit(&mut self, row: Row, stop: &mut Stop) -> Result<(), Ended> {
+        let line = row.line;
+        let payload = match row.payload {
+            Ok(payload) => payload,
+            Err(rejected) => {
+                let kept = self.rejects.keep(line, &rejected);
+                return kept.map_err(|error| self.rejects_trouble(&error));
+            }
+        };
+        let kind = self.plan.head.kind.clone();
+        let mut envelope = self.batch.envelope(line, kind, payload);
+        if self.plan.known.contains(&envelope.id) {
+            self.left_out += 1;
+            return Ok(());
+        }
+        self.args.each.apply(&mut envelope);
+        let pushed = tokio::select! {
+            biased;
+            () = stop.asked() => return Err(Ended::Interrupted),
+            pushed = self.batch.push(&envelope, &self.args.each.queue) => pushed?,
+        };
+        let confirm = async move { Ok((line, pushed.await?)) };
+        self.on_their_way.push(confirm.boxed());
+        Ok(())
+    }
+
+    fn note(&mut self, confirmed: Confirmed) -> Result<(), Ended> {
+        let (row, task) = confirmed?;
+        self.confirmed += 1;
+        self.journal
+            .note(row, task)
+            .map_err(|error| self.journal_trouble(&error))
+    }
+
+    /// Gives what is on its way a moment for its confirms.
+    async fn drain(&mut self, stop: &mut Stop) {
+        let all = async {
+            while let Some(confirmed) = self.on_their_way.next().await {
+                // Why it ends is known already; what is confirmed still counts.
+                if let Ok((row, task)) = confirmed {
+                    self.confirmed += 1;
+                    let _kept = self.journal.note(row, task);
+                }
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = tokio::time::sleep(DRAIN_TIME_MAX) => {}
+            () = stop.asked() => {}
+        }
+    }
+
+    fn keep(&mut self, complete: bool) -> Result<(), Trouble> {
+        let journal = self.journal.finish();
+        journal.map_err(|error| journal_file(self.journal.path(), &error))?;
+        let rejects = self.rejects.finish(complete);
+        rejects.map_err(|error| rejects_file(self.rejects.path(), &error))
+    }
+
+    fn write_journal(&mut self) -> Result<(), Ended> {
+        let written = self.journal.write();
+        written.map_err(|error| self.journal_trouble(&error))
+    }
+
+    fn counts(&self, took: Duration) -> Counts {
+        Counts {
+            confirmed: self.confirmed,
+            left_out: self.left_out,
+            unconfirmed: self.on_their_way.len() as u64,
+            rejected: self.rejects.count(),
+            total: self.plan.known.len() as u64 + self.confirmed,
+            took,
+        }
+    }
+
+    fn journal_trouble(&self, error: &io::Error) -> Ended {
+        Ended::Failed(journal_file(self.journal.path(), error))
+    }
+
+    fn rejects_trouble(&self, error: &io::Error) -> Ended {
+        Ended::Failed(rejects_file(self.rejects.path(), error))
+    }
+}
+
+fn journal_file(path: &Path, error: &io::Error) -> Trouble {
+    let shown = path.display().to_string();
+    Trouble::file("write the journal", &shown, error).fix("name another: --journal FILE")
+}
+
+fn rejects_file(path: &Path, error: &io::Error) -> Trouble {
+    let shown = path.display().to_string();
+    Trouble::file("write the rejects", &shown, error).fix("name another: --rejects FILE")
+}

@@ -1,0 +1,247 @@
+//! Notes which rows of a batch the broker has confirmed, beside the input.
+//!
+//! ```text
+//! {"batch":"01a1…","kind":"image.resize","label":"night-42"}
+//! 2 01a1fc18-d018-883a-be5c-e7af8756bca9
+//! 1 01a1fc18-d018-8c01-95f2-0c1f3d5b7e90
+//! ```
+//!
+//! A row is noted only after its confirm, so every noted row is queued. Rows
+//! are written in chunks of whole lines: a `kill -9` loses at most the last
+//! chunk, whose rows are published again under the same ids.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use homing_protocol::{BatchId, TaskId, TaskKind};
+use serde::{Deserialize, Serialize};
+
+/// Bytes that are written at once: about 700 rows.
+const CHUNK_BYTES: usize = 32 << 10;
+
+/// Which batch a journal is of: its first line.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Head {
+    pub(crate) batch: BatchId,
+    pub(crate) kind: TaskKind,
+    pub(crate) label: String,
+}
+
+/// A journal that is being written.
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    pending: String,
+}
+
+/// What an earlier run noted.
+pub(crate) struct Noted {
+    pub(crate) head: Head,
+    pub(crate) tasks: HashSet<TaskId>,
+    /// Bytes of whole lines; what follows is the torn end of a last chunk.
+    whole: u64,
+}
+
+impl Journal {
+    /// Begins the journal of a new batch.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be created, or is there already.
+    pub(crate) fn create(path: PathBuf, head: &Head) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        file.write_all((serde_json::to_string(head)? + "\n").as_bytes())?;
+        Ok(Self::new(path, file))
+    }
+
+    /// Goes on with the journal that `noted` was read from.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn resume(path: PathBuf, noted: &Noted) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).open(&path)?;
+        file.set_len(noted.whole)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self::new(path, file))
+    }
+
+    const fn new(path: PathBuf, file: File) -> Self {
+        Self {
+            path,
+            file,
+            pending: String::new(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes that the task of `row` is confirmed.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn note(&mut self, row: u64, task: TaskId) -> io::Result<()> {
+        self.pending.push_str(&format!("{row} {task}\n"));
+        if self.pending.len() < CHUNK_BYTES {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    /// Writes what is noted so far.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn write(&mut self) -> io::Result<()> {
+        self.file.write_all(self.pending.as_bytes())?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Writes what is noted so far, onto the disk.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.write()?;
+        self.file.sync_data()
+    }
+}
+
+/// Reads the journal at `path`; `None` if there is none.
+///
+/// # Errors
+///
+/// It cannot be read, or is no journal.
+pub(crate) fn read(path: &Path) -> io::Result<Option<Noted>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut reader = BufReader::new(file);
+    let mut line = String::new();
+    let mut whole = next_line(&mut reader, &mut line)?.unwrap_or(0);
+    let head = serde_json::from_str(&line)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no journal"))?;
+    let mut tasks = HashSet::new();
+    while let Some(length) = next_line(&mut reader, &mut line)? {
+        let Some(task) = task(&line) else {
+            // Power was lost while the disk had part of a chunk. What follows
+            // is unknown and is published again.
+            break;
+        };
+        tasks.insert(task);
+        whole += length;
+    }
+    Ok(Some(Noted { head, tasks, whole }))
+}
+
+/// Longer than any line of a journal: a label and a kind of 255 bytes each.
+const LINE_BYTES_MAX: u64 = 4 << 10;
+
+/// The next line that is whole, with its length.
+fn next_line(reader: &mut impl BufRead, line: &mut String) -> io::Result<Option<u64>> {
+    line.clear();
+    let mut bytes = Vec::new();
+    reader.take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)?;
+    if bytes.last() != Some(&b'\n') {
+        return Ok(None);
+    }
+    let length = bytes.len() as u64;
+    line.push_str(&String::from_utf8_lossy(&bytes));
+    Ok(Some(length))
+}
+
+fn task(line: &str) -> Option<TaskId> {
+    let (row, task) = line.trim_end().split_once(' ')?;
+    row.parse::<u64>().ok()?;
+    task.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn head() -> Head {
+        Head {
+            batch: Uuid::from_u128(7).into(),
+            kind: "demo.echo".parse().unwrap(),
+            label: "night 42".to_owned(),
+        }
+    }
+
+    fn id(number: u128) -> TaskId {
+        Uuid::from_u128(number).into()
+    }
+
+    fn path(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("homing-{}-{name}.journal", std::process::id()));
+        let _none = fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn a_torn_last_chunk_is_cut_and_written_again() {
+        let path = path("torn");
+        let mut journal = Journal::create(path.clone(), &head()).unwrap();
+        journal.note(2, id(2)).unwrap();
+        journal.note(1, id(1)).unwrap();
+        journal.finish().unwrap();
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let Ok(Some(noted)) = read(&path) else {
+                continue;
+            };
+            assert_eq!(noted.head, head());
+
+            let mut journal = Journal::resume(path.clone(), &noted).unwrap();
+            for task in [id(2), id(1)] {
+                if !noted.tasks.contains(&task) {
+                    journal.note(9, task).unwrap();
+                }
+            }
+            journal.finish().unwrap();
+
+            assert_eq!(read(&path).unwrap().unwrap().tasks.len(), 2, "cut at {cut}");
+        }
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_journal_is_refused() {
+        let path = path("foreign");
+        assert!(read(&path).unwrap().is_none());
+        fs::write(&path, "a,b,c\n1,2,3\n").unwrap();
+
+        assert!(read(&path).is_err());
+        assert!(Journal::create(path.clone(), &head()).is_err());
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn rows_are_written_in_chunks_of_whole_lines() {
+        let path = path("chunks");
+        let mut journal = Journal::create(path.clone(), &head()).unwrap();
+        for row in 1..=2_000 {
+            journal.note(row, id(row.into())).unwrap();
+        }
+
+        let noted = read(&path).unwrap().unwrap();
+
+        assert!((1_000..2_000).contains(&noted.tasks.len()), "{}", noted.tasks.len());
+        assert_eq!(noted.whole, fs::metadata(&path).unwrap().len());
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,129 @@
+//! One task, and its outcome if somebody waits for it.
+
+use std::fs;
+use std::io::{self, Read};
+use std::time::Duration;
+
+use homing_producer::{Producer, Reply, WaitError, new_task_id};
+use homing_protocol::limit::PAYLOAD_BYTES_MAX;
+use homing_protocol::{Envelope, Payload, Report, Status, TaskId};
+use serde::Serialize;
+
+use super::{SubmitArgs, broker_trouble, submit_trouble};
+use crate::exit::{Exit, of_several};
+use crate::output::{Form, Output, Talk};
+use crate::record_line::RecordLine;
+use crate::settings::Settings;
+use crate::trouble::Trouble;
+use crate::wait;
+use crate::which::now;
+
+/// How long a reply may take. Whoever waits longer asks the store.
+const REPLY_TIME_MAX: Duration = Duration::from_hours(24 * 365);
+
+#[derive(Serialize)]
+struct Submitted {
+    id: TaskId,
+}
+
+pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, Trouble> {
+    let envelope = envelope(&args)?;
+    let queue = &args.each.queue;
+    let link = settings.link(std::slice::from_ref(queue))?;
+    let producer = Producer::open(link.broker.clone()).await;
+    let producer = producer.map_err(broker_trouble(&link))?;
+    let mut output = Output::new(settings);
+    let id = envelope.id;
+    if !args.waiting.wait {
+        let sent = producer.send(&envelope, queue).await;
+        sent.map_err(|error| submit_trouble(&error))?;
+        say_id(id, &output)?;
+        return Ok(Exit::Done);
+    }
+
+    let talk = Talk::new(settings);
+    let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
+    let reply = reply.map_err(|error| submit_trouble(&error))?;
+    let waiting = outcome(reply, settings, &mut output, talk);
+    wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
+}
+
+fn say_id(id: TaskId, output: &Output) -> Result<(), Trouble> {
+    match output.form() {
+        Form::Json => output.json(&Submitted { id }),
+        Form::Plain | Form::Terminal { .. } => output.text(&id.to_string()),
+    }
+}
+
+/// Waits for the outcome to be pushed, or to be stored if nothing can be
+/// pushed any more.
+async fn outcome(
+    reply: Reply,
+    settings: &Settings,
+    output: &mut Output,
+    talk: Talk,
+) -> Result<Exit, Trouble> {
+    let id = reply.id();
+    match reply.report().await {
+        Ok(report) => {
+            pushed(&report, output, talk)?;
+            Ok(of_several(
+                u64::from(report.status == Status::Succeeded),
+                u64::from(report.status != Status::Succeeded),
+            ))
+        }
+        Err(WaitError::TimedOut { .. } | WaitError::Disconnected) => {
+            talk.say("the link for replies broke; asking the store");
+            let store = settings.open_store().await?;
+            wait::of_tasks(&store, vec![id], false, output, talk).await
+        }
+        Err(error) => Err(Trouble::bug(&error)),
+    }
+}
+
+fn pushed(report: &Report, output: &mut Output, talk: Talk) -> Result<(), Trouble> {
+    wait::answer(&RecordLine::pushed(report), report.status, output, talk)
+}
+
+fn envelope(args: &SubmitArgs) -> Result<Envelope, Trouble> {
+    let payload = payload(args.payload.as_deref())?;
+    let id = match &args.each.key {
+        Some(key) => TaskId::of_text(&format!("{} {key}", args.kind)),
+        None => new_task_id(),
+    };
+    let mut envelope = Envelope::new(id, args.kind.clone(), payload, now());
+    args.each.apply(&mut envelope);
+    Ok(envelope)
+}
+
+fn payload(given: Option<&str>) -> Result<Payload, Trouble> {
+    let (text, from) = match given {
+        None => ("null".to_owned(), "the default, null".to_owned()),
+        Some("-") => (read(&mut io::stdin().lock(), "stdin")?, "stdin".to_owned()),
+        Some(given) => match given.strip_prefix('@') {
+            Some(path) => {
+                let file = fs::File::open(path);
+                let mut file = file.map_err(|error| Trouble::file("read", path, &error))?;
+                (read(&mut file, path)?, path.to_owned())
+            }
+            None => (given.to_owned(), "the command line".to_owned()),
+        },
+    };
+    Payload::json("the payload", &text, PAYLOAD_BYTES_MAX)
+        .map_err(|error| Trouble::payload(&error, &from))
+}
+
+/// Reads one byte more than a payload may have, so that one that is too large
+/// shows as that without being read whole.
+fn read(reader: &mut impl Read, name: &str) -> Result<String, Trouble> {
+    let mut bytes = Vec::new();
+    // Space around JSON is no part of the payload: it may take as much again.
+    let bytes_max = 2 * PAYLOAD_BYTES_MAX as u64;
+    let taken = reader.take(bytes_max).read_to_end(&mut bytes);
+    taken.map_err(|error| Trouble::file("read", name, &error))?;
+    String::from_utf8(bytes).map_err(|_| {
+        Trouble::new(Exit::Usage, "the payload is not valid: it is not UTF-8")
+            .from(name)
+            .fix("give JSON")
+    })
+}

@@ -1,0 +1,94 @@
+//! Reads the command line, and says what is wrong with it in the three parts
+//! that every error has.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, CommandFactory, Error, Parser};
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+use crate::trouble::Trouble;
+
+/// What the command line came to.
+pub(crate) enum Typed {
+    /// Something to do.
+    Verb(Box<Cli>),
+    /// Help or the version, which is printed already.
+    Told(ExitCode),
+}
+
+/// Reads the command line.
+///
+/// # Errors
+///
+/// [`Trouble`]: it has no meaning.
+pub(crate) fn read() -> Result<Typed, Trouble> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let error = match Cli::try_parse_from(&words) {
+        Ok(cli) => return Ok(Typed::Verb(Box::new(cli))),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // `homing --help | head` ends quietly.
+            let _printed = error.print();
+            Ok(Typed::Told(Exit::Done.into()))
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _printed = error.print();
+            Ok(Typed::Told(Exit::Usage.into()))
+        }
+        _ => Err(trouble(&error, &words)),
+    }
+}
+
+fn trouble(error: &Error, words: &[OsString]) -> Trouble {
+    let text = error.to_string();
+    let what = text.split("\n\n").next().unwrap_or(&text);
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let command = Cli::command();
+    let verb = command.get_subcommands().map(Command::get_name);
+    let verb = verb.filter(|name| words.iter().any(|word| word == name)).next();
+    let help = verb.map_or_else(|| "homing --help".to_owned(), |verb| format!("homing {verb} --help"));
+    let fix = tip(&text).unwrap_or(help);
+    match variable(error, words) {
+        Some(name) => Trouble::new(Exit::Config, what).from(name).fix(fix),
+        None => Trouble::new(Exit::Usage, what).from("the command line").fix(fix),
+    }
+}
+
+/// What clap would have typed instead.
+fn tip(text: &str) -> Option<String> {
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "))?;
+    Some(tip.to_owned())
+}
+
+/// The variable that the refused value came from, if it was not typed.
+fn variable(error: &Error, words: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(refused)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let command = Cli::command();
+    let args = command
+        .get_subcommands()
+        .flat_map(Command::get_arguments)
+        .chain(command.get_arguments());
+    let arg = args.into_iter().find(|arg| arg.to_string() == *refused)?;
+    if is_typed(arg, words) {
+        return None;
+    }
+    Some(arg.get_env()?.to_string_lossy().into_owned())
+}
+
+fn is_typed(arg: &Arg, words: &[OsString]) -> bool {
+    let Some(long) = arg.get_long() else {
+        return true;
+    };
+    let flag = format!("--{long}");
+    words.iter().any(|word| {
+        let word = word.to_string_lossy();
+        word == flag || word.starts_with(&format!("{flag}="))
+    })
+}

@@ -1,0 +1,230 @@
+//! `homing wait`: until tasks or a batch are closed, by the store.
+
+use std::future::Future;
+use std::time::Duration;
+
+use homing_protocol::{Status, TaskId};
+use homing_store::{Batch, BatchRef, Record, Store};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::exit::{Exit, of_several};
+use crate::output::{Form, Output, Talk};
+use crate::record_line::RecordLine;
+use crate::settings::Settings;
+use crate::stop::Stop;
+use crate::time::{grouped, parse_duration};
+use crate::trouble::Trouble;
+use crate::which::quoted;
+
+const EXAMPLES: &str = "\
+stdout: of tasks, each output as one line of JSON; of a batch, one line with its
+id and its counts. With --json an object for each. Exit status: 0 all succeeded,
+1 none did, 3 some did not, 4 timed out; the tasks go on.
+
+Examples:
+  homing wait 01a1fc18-d03d-73e9-8668-5257bdd640fb --timeout 30s
+  homing wait --batch night-42 --timeout 10m && ./publish.sh";
+
+/// Wait until tasks or a batch are done
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct WaitArgs {
+    /// The tasks' ids
+    #[arg(value_name = "ID", required_unless_present = "batch", conflicts_with = "batch")]
+    ids: Vec<TaskId>,
+
+    /// Wait for all tasks of this batch: its id or label
+    #[arg(long, value_name = "BATCH")]
+    batch: Option<BatchRef>,
+
+    /// Stop waiting after this long; the tasks go on
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+
+    /// Until the first of them is done
+    #[arg(long, conflicts_with = "batch")]
+    any: bool,
+}
+
+pub(crate) async fn run(args: WaitArgs, settings: &Settings) -> Result<Exit, Trouble> {
+    let store = settings.open_store().await?;
+    match args.batch {
+        Some(batch) => of_batch(&store, &batch, args.timeout, settings).await,
+        None => {
+            let mut output = Output::new(settings);
+            let talk = Talk::new(settings);
+            let waiting = of_tasks(&store, args.ids.clone(), args.any, &mut output, talk);
+            let again = args.ids.iter().map(TaskId::to_string).collect::<Vec<_>>();
+            limited(waiting, args.timeout, &again.join(" "), talk).await
+        }
+    }
+}
+
+/// `waiting`, ended by the timeout or Ctrl-C. The tasks go on; `again` names
+/// them.
+pub(crate) async fn limited(
+    waiting: impl Future<Output = Result<Exit, Trouble>>,
+    timeout: Option<Duration>,
+    again: &str,
+    talk: Talk,
+) -> Result<Exit, Trouble> {
+    let mut stop = Stop::new()?;
+    let why = tokio::select! {
+        ended = waiting => return ended,
+        () = elapsed(timeout) => "the time is up",
+        () = stop.asked() => "stopped waiting",
+    };
+    talk.say(format!("{why}; the tasks go on: homing wait {again}"));
+    Ok(Exit::TimedOut)
+}
+
+async fn elapsed(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until all of `ids`, or any of them, are closed; writes the output of
+/// each as it comes.
+pub(crate) async fn of_tasks(
+    store: &Store,
+    mut ids: Vec<TaskId>,
+    any: bool,
+    output: &mut Output,
+    talk: Talk,
+) -> Result<Exit, Trouble> {
+    let told = |error| Trouble::store(&error);
+    let mut watch = store.watch().await.map_err(told)?;
+    let (mut succeeded, mut others) = (0, 0);
+    loop {
+        let mut waiting = Vec::with_capacity(ids.len());
+        for id in ids {
+            match closed(store.record(id).await.map_err(told)?) {
+                Some(record) => {
+                    answer(&RecordLine::stored(&record), record.report.status, output, talk)?;
+                    match record.report.status {
+                        Status::Succeeded => succeeded += 1,
+                        _ => others += 1,
+                    }
+                }
+                None => waiting.push(id),
+            }
+        }
+        let done = waiting.is_empty() || (any && succeeded + others > 0);
+        if done {
+            return Ok(of_several(succeeded, others));
+        }
+        ids = waiting;
+        watch.changed().await.map_err(told)?;
+    }
+}
+
+fn closed(record: Option<Record>) -> Option<Record> {
+    record.filter(|record| record.report.status.is_closed())
+}
+
+/// Writes what came of one task: the output alone on stdout, the rest is talk.
+pub(crate) fn answer(
+    line: &RecordLine,
+    status: Status,
+    output: &mut Output,
+    talk: Talk,
+) -> Result<(), Trouble> {
+    let said = line.said();
+    talk.say(said.summary());
+    if output.form() == Form::Json {
+        return output.lines(std::slice::from_ref(line));
+    }
+    if status == Status::Succeeded {
+        let json = said.output().unwrap_or("null");
+        let shown = match output.form() {
+            Form::Terminal { .. } => crate::clean::for_terminal(json),
+            Form::Plain | Form::Json => json.to_owned(),
+        };
+        return output.text(&shown);
+    }
+    Ok(())
+}
+
+/// A batch's counts as one line.
+#[derive(Serialize)]
+struct BatchJson {
+    batch: String,
+    label: String,
+    total: Option<u64>,
+    #[serde(flatten)]
+    counts: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// Waits until the batch is sealed and every task of it is closed.
+pub(crate) async fn of_batch(
+    store: &Store,
+    name: &BatchRef,
+    timeout: Option<Duration>,
+    settings: &Settings,
+) -> Result<Exit, Trouble> {
+    let talk = Talk::new(settings);
+    let again = match name {
+        BatchRef::Id(id) => format!("--batch {id}"),
+        BatchRef::Label(label) => format!("--batch {}", quoted(label)),
+    };
+    let bar = progress(talk);
+    let waiting = async {
+        let batch = all_closed(store, name, &bar).await?;
+        bar.finish_and_clear();
+        batch_answer(&batch, settings)
+    };
+    limited(waiting, timeout, &again, talk).await
+}
+
+async fn all_closed(store: &Store, name: &BatchRef, bar: &ProgressBar) -> Result<Batch, Trouble> {
+    let told = |error| Trouble::store(&error);
+    let mut watch = store.watch().await.map_err(told)?;
+    loop {
+        // Not stored yet is not an error: its records may be on their way.
+        if let Some(batch) = store.batch(name).await.map_err(told)? {
+            bar.set_length(batch.total.unwrap_or_else(|| batch.counts.total()));
+            bar.set_position(batch.counts.closed());
+            bar.set_message(match batch.counts.problems() {
+                0 => String::new(),
+                problems => format!("{} did not succeed", grouped(problems)),
+            });
+            if batch.is_closed() {
+                return Ok(batch);
+            }
+        }
+        watch.changed().await.map_err(told)?;
+    }
+}
+
+fn batch_answer(batch: &Batch, settings: &Settings) -> Result<Exit, Trouble> {
+    let output = Output::new(settings);
+    let (id, counts) = (batch.id, &batch.counts);
+    let succeeded = counts.get(Status::Succeeded);
+    if output.form() == Form::Json {
+        output.json(&BatchJson {
+            batch: id.to_string(),
+            label: batch.label.clone(),
+            total: batch.total,
+            counts: counts.iter().map(|(status, n)| (status.as_str(), n)).collect(),
+        })?;
+    } else {
+        let parts = counts.iter().filter(|(_, count)| *count > 0);
+        let parts = parts.map(|(status, count)| format!("{status} {count}"));
+        output.text(&format!("{id}\t{}", parts.collect::<Vec<_>>().join("\t")))?;
+    }
+    Ok(of_several(succeeded, counts.closed().saturating_sub(succeeded)))
+}
+
+fn progress(talk: Talk) -> ProgressBar {
+    if !talk.shows_progress() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let style = "{human_pos} of {human_len}  {wide_bar}  {percent} %  {per_sec}  eta {eta}  {msg}";
+    // The template is a literal of ours: a wrong one keeps the default look.
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}

@@ -1,0 +1,145 @@
+//! The flags that choose among stored outcomes.
+
+use std::time::{Duration, SystemTime};
+
+use homing_protocol::{Status, Timestamp};
+use homing_store::{Batch, BatchRef, Filter, KindPattern, Store};
+
+use crate::exit::Exit;
+use crate::time::parse_duration;
+use crate::trouble::Trouble;
+
+/// Which outcomes are wanted; all that are given must hold.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Which")]
+pub(crate) struct Which {
+    /// succeeded, failed, exhausted, expired, cancelled, dead or retrying
+    #[arg(long, value_name = "STATUS,...", value_delimiter = ',')]
+    status: Vec<Status>,
+
+    /// failed, exhausted, expired or dead
+    #[arg(long, conflicts_with = "status")]
+    problems: bool,
+
+    /// May end in `*`
+    #[arg(long, value_name = "KIND")]
+    kind: Option<KindPattern>,
+
+    /// Id or label
+    #[arg(long, value_name = "BATCH")]
+    batch: Option<BatchRef>,
+
+    /// Stored within the last 10m, 2h, 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    since: Option<Duration>,
+}
+
+impl Which {
+    /// The filter that the store understands.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if the batch is not stored, or pending tasks are asked for.
+    pub(crate) async fn filter(&self, store: &Store) -> Result<Filter, Trouble> {
+        if self.status.contains(&Status::Pending) {
+            return Err(Trouble::new(Exit::Usage, "pending tasks are not stored yet")
+                .from("--status pending")
+                .fix("count those of a batch: homing stats --batch BATCH"));
+        }
+        let mut filter = Filter::all().statuses(self.status.iter().copied());
+        if self.problems {
+            filter = filter.problems();
+        }
+        if let Some(kind) = &self.kind {
+            filter = filter.kind(kind.clone());
+        }
+        if let Some(batch) = &self.batch {
+            filter = filter.batch(find_batch(store, batch).await?.id);
+        }
+        if let Some(age) = self.since {
+            filter = filter.since(before_now(age));
+        }
+        Ok(filter)
+    }
+
+    /// The flags as they were typed, to be typed again.
+    pub(crate) fn typed(&self) -> String {
+        let mut words = String::new();
+        let mut add = |flag: &str, value: &str| {
+            words.push_str(&format!(" --{flag} {}", quoted(value)));
+        };
+        if let Some(kind) = &self.kind {
+            add("kind", &kind.to_string());
+        }
+        if !self.status.is_empty() {
+            let names: Vec<_> = self.status.iter().map(|status| status.as_str()).collect();
+            add("status", &names.join(","));
+        }
+        match &self.batch {
+            Some(BatchRef::Id(id)) => add("batch", &id.to_string()),
+            Some(BatchRef::Label(label)) => add("batch", label),
+            None => {}
+        }
+        if self.problems {
+            words.push_str(" --problems");
+        }
+        words
+    }
+}
+
+/// The batch that `name` names.
+///
+/// # Errors
+///
+/// [`Trouble`] with [`Exit::NotFound`] if nothing is stored of it.
+pub(crate) async fn find_batch(store: &Store, name: &BatchRef) -> Result<Batch, Trouble> {
+    let found = store.batch(name).await;
+    let found = found.map_err(|error| Trouble::store(&error))?;
+    found.ok_or_else(|| {
+        let name = match name {
+            BatchRef::Id(id) => id.to_string(),
+            BatchRef::Label(label) => label.clone(),
+        };
+        Trouble::new(Exit::NotFound, format!("nothing is stored of batch `{name}`"))
+            .from("--batch")
+            .fix("check its name, and that a collector runs: homing queues")
+    })
+}
+
+/// The time it is now.
+pub(crate) fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+fn before_now(age: Duration) -> Timestamp {
+    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_ms(now().as_ms().saturating_sub(age))
+}
+
+/// `word` so that a shell reads it as it is.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_can_be_typed_again() {
+        let which = Which {
+            status: vec![Status::Failed, Status::Dead],
+            kind: Some("image.*".parse().unwrap()),
+            batch: Some(BatchRef::Label("it's".to_owned())),
+            ..Which::default()
+        };
+
+        let typed = which.typed();
+
+        assert_eq!(typed, r" --kind 'image.*' --status failed,dead --batch 'it'\''s'");
+    }
+}
