@@ -1,0 +1,269 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use homing_protocol::{QueueName, TaskKind};
+
+/// What a worker runs on.
+///
+/// Made with [`Default`] and changed field by field. Checked as a whole when the
+/// worker starts.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The queues to take tasks from; `tasks` by default. `tasks.suspect` is
+    /// always taken from as well.
+    pub queues: Vec<QueueName>,
+    /// Attempts that may run at once; 16 by default. Low values leave a handler
+    /// that waits for others idle, high ones need memory for each.
+    pub concurrency: u16,
+    /// Deliveries the broker may send ahead of their answers, from each queue;
+    /// at least the concurrency, 32 by default. High values hide the way to the
+    /// broker, low ones share few tasks among many workers evenly.
+    pub prefetch: u16,
+    /// How long running attempts may go on once the worker is to stop, and a
+    /// blocking handler beyond its timeout; 30 s by default.
+    pub grace: Duration,
+    /// The kind of a message that names none; without it, such a message is a
+    /// dead letter.
+    pub default_kind: Option<TaskKind>,
+    /// Whether outcomes also go to the `reply_to` of foreign clients; no by
+    /// default, since whoever may submit a task then chooses a queue that this
+    /// worker writes to.
+    pub foreign_replies: bool,
+    /// The most attempts, where they differ from the handlers' own policies.
+    pub attempts: Vec<PerKind<u32>>,
+    /// The longest an attempt may take, where it differs from the handlers' own
+    /// policies.
+    pub timeouts: Vec<PerKind<Duration>>,
+}
+
+impl WorkerConfig {
+    /// Attempts at once: enough to hide short waits, few enough for any handler.
+    pub const CONCURRENCY: u16 = 16;
+
+    /// The longest grace by default: what most supervisors wait before they
+    /// kill (Kubernetes: 30 s).
+    pub const GRACE: Duration = Duration::from_secs(30);
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            queues: vec![QueueName::tasks()],
+            concurrency: Self::CONCURRENCY,
+            prefetch: 2 * Self::CONCURRENCY,
+            grace: Self::GRACE,
+            default_kind: None,
+            foreign_replies: false,
+            attempts: Vec::new(),
+            timeouts: Vec::new(),
+        }
+    }
+}
+
+/// A value for one kind of task, or for those whose names begin alike.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PerKind<V> {
+    /// The kind; with `*` at its end, every kind that begins so.
+    pub kind: String,
+    /// The value.
+    pub value: V,
+}
+
+impl<V> PerKind<V> {
+    /// Whether it is meant for `kind`.
+    pub(crate) fn covers(&self, kind: &TaskKind) -> bool {
+        match self.kind.strip_suffix('*') {
+            Some(start) => kind.as_str().starts_with(start),
+            None => kind.as_str() == self.kind,
+        }
+    }
+}
+
+/// The settings of a worker cannot be, each named with its values.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}", list(problems))]
+pub struct ConfigError {
+    /// All that is wrong, at least one.
+    pub problems: Vec<ConfigProblem>,
+}
+
+fn list(problems: &[ConfigProblem]) -> String {
+    let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigProblem {
+    /// A number that must not be 0 is.
+    Zero {
+        /// The setting.
+        field: &'static str,
+    },
+    /// Fewer deliveries ahead than attempts at once: some would never run.
+    PrefetchBelowConcurrency {
+        /// Deliveries ahead.
+        prefetch: u16,
+        /// Attempts at once.
+        concurrency: u16,
+    },
+    /// There is nothing to take tasks from.
+    NoQueues,
+    /// A queue is named twice, or is `tasks.suspect`, which every worker takes
+    /// from anyway.
+    QueueTwice {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// A kind has two handlers.
+    TwoHandlers {
+        /// The kind.
+        kind: TaskKind,
+    },
+    /// A setting is for a kind that has no handler here.
+    NoHandler {
+        /// The setting.
+        field: &'static str,
+        /// The kind as it was given.
+        kind: String,
+    },
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero { field } => write!(f, "{field} is 0"),
+            Self::PrefetchBelowConcurrency {
+                prefetch,
+                concurrency,
+            } => write!(
+                f,
+                "prefetch ({prefetch}) is below concurrency ({concurrency})"
+            ),
+            Self::NoQueues => f.write_str("queues is empty"),
+            Self::QueueTwice { queue } => write!(f, "queues has `{queue}` twice"),
+            Self::TwoHandlers { kind } => write!(f, "kind `{kind}` has two handlers"),
+            Self::NoHandler { field, kind } => {
+                write!(f, "{field} is for kind `{kind}`, which has no handler here")
+            }
+        }
+    }
+}
+
+impl WorkerConfig {
+    /// All that is wrong with the settings, `kinds` being those with a handler.
+    pub(crate) fn problems(&self, kinds: &[&TaskKind]) -> Vec<ConfigProblem> {
+        let zeros = [
+            ("concurrency", self.concurrency == 0),
+            ("prefetch", self.prefetch == 0),
+            ("attempts", self.attempts.iter().any(|set| set.value == 0)),
+            (
+                "timeout",
+                self.timeouts.iter().any(|set| set.value.is_zero()),
+            ),
+        ];
+        let zeros = zeros.into_iter().filter(|(_, is_zero)| *is_zero);
+        let mut problems: Vec<_> = zeros
+            .map(|(field, _)| ConfigProblem::Zero { field })
+            .collect();
+        if self.prefetch < self.concurrency {
+            problems.push(ConfigProblem::PrefetchBelowConcurrency {
+                prefetch: self.prefetch,
+                concurrency: self.concurrency,
+            });
+        }
+        problems.extend(self.queue_problems());
+        problems.extend(without_handler("attempts", &self.attempts, kinds));
+        problems.extend(without_handler("timeout", &self.timeouts, kinds));
+        problems
+    }
+
+    fn queue_problems(&self) -> Vec<ConfigProblem> {
+        if self.queues.is_empty() {
+            return vec![ConfigProblem::NoQueues];
+        }
+        let mut seen = BTreeSet::from([QueueName::suspect()]);
+        let twice = self
+            .queues
+            .iter()
+            .filter(|queue| !seen.insert((*queue).clone()));
+        twice
+            .map(|queue| ConfigProblem::QueueTwice {
+                queue: queue.clone(),
+            })
+            .collect()
+    }
+}
+
+fn without_handler<V>(
+    field: &'static str,
+    settings: &[PerKind<V>],
+    kinds: &[&TaskKind],
+) -> Vec<ConfigProblem> {
+    let unused = settings
+        .iter()
+        .filter(|set| !kinds.iter().any(|kind| set.covers(kind)));
+    unused
+        .map(|set| ConfigProblem::NoHandler {
+            field,
+            kind: set.kind.clone(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(config: &WorkerConfig) -> Vec<String> {
+        let kind = "demo.echo".parse().unwrap();
+        let problems = config.problems(&[&kind]);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_defaults_can_be() {
+        assert!(problems(&WorkerConfig::default()).is_empty());
+    }
+
+    #[test]
+    fn all_that_cannot_be_is_listed_at_once() {
+        let config = WorkerConfig {
+            queues: vec![QueueName::tasks(), QueueName::suspect(), QueueName::tasks()],
+            concurrency: 8,
+            prefetch: 4,
+            attempts: vec![PerKind {
+                kind: "demo.ehco".to_owned(),
+                value: 0,
+            }],
+            ..WorkerConfig::default()
+        };
+
+        assert_eq!(
+            problems(&config),
+            [
+                "attempts is 0",
+                "prefetch (4) is below concurrency (8)",
+                "queues has `tasks.suspect` twice",
+                "queues has `tasks` twice",
+                "attempts is for kind `demo.ehco`, which has no handler here",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_star_stands_for_the_rest_of_a_kind() {
+        let covers = |pattern: &str, kind: &str| {
+            let set = PerKind {
+                kind: pattern.to_owned(),
+                value: (),
+            };
+            set.covers(&kind.parse().unwrap())
+        };
+
+        assert!(covers("demo.*", "demo.echo") && covers("*", "x") && covers("x", "x"));
+        assert!(!covers("demo", "demo.echo") && !covers("demo.*", "demo"));
+    }
+}

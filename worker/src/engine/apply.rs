@@ -1,0 +1,332 @@
+//! Carries out what was decided about a task: run it, publish what takes its
+//! place, ack.
+
+use std::future::Future;
+
+use homing_broker::Token;
+use homing_protocol::limit::BODY_BYTES_MAX;
+use homing_protocol::{DeadLetter, Destination, Envelope, QueueName, Reason, Received, Status};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tracing::Instrument;
+
+use super::execute::{Bounds, Executed, execute};
+use super::intake::TaskDelivery;
+use super::outbox::{Settled, report_message};
+use super::publish::Unpublished;
+use super::record::{self, Begun, Past, Tally};
+use super::reply::ReplyTo;
+use super::{Engine, message_id, now};
+use crate::attempt::Frame;
+use crate::engine::ending::Cause;
+use crate::handler::{AttemptFailure, Brief};
+use crate::registry::KindEntry;
+use crate::settle::{Settlement, destination, settle};
+use crate::triage::{self, Triage};
+
+impl TaskDelivery {
+    /// The task as a message of its own.
+    pub(super) fn as_received(&self) -> Received {
+        self.received
+            .clone()
+            .unwrap_or_else(|| alone(&self.envelope, self.redelivered))
+    }
+}
+
+/// A task of a bundle as if it had come in a message of its own.
+fn alone(envelope: &Envelope, redelivered: bool) -> Received {
+    let message = envelope.to_message(Destination::Dead, message_id());
+    Received {
+        properties: message.properties,
+        body: message.body,
+        exchange: String::new(),
+        routing_key: String::new(),
+        redelivered,
+        delivery_count: 0,
+        deaths: Vec::new(),
+    }
+}
+
+impl Engine {
+    /// Runs a task in as many `slots` once there is room for it.
+    pub(super) async fn start(&self, task: TaskDelivery, slots: u32) {
+        let Some(entry) = self.kinds.get(&task.envelope.kind) else {
+            return;
+        };
+        let Ok(room) = self.room(entry, slots).await else {
+            // The worker stops: the task goes back.
+            Tally::add(&self.tally.returned, 1);
+            return;
+        };
+        if let Some(Triage::Dead(reason, detail)) = triage::expired(&task.envelope, now()) {
+            return self.dead(task, reason, &detail).await;
+        }
+        let envelope = &task.envelope;
+        let span = tracing::info_span!(
+            "attempt",
+            task.id = %envelope.id,
+            task.kind = %envelope.kind,
+            task.attempt = envelope.attempt.get(),
+            delivery.redelivered = task.redelivered,
+        );
+        let begun = Begun::now(entry.policy);
+        let executed = self.execute(&task, entry, &begun).instrument(span).await;
+        let past = begun.ended();
+        match executed {
+            Executed::Ended(ended) => {
+                let jitter = rand::random();
+                let settlement = settle(ended, task.envelope.attempt, &entry.policy, jitter);
+                // An outcome keeps its room until the outbox has taken it.
+                self.settle(task, past, settlement).await;
+                drop(room);
+            }
+            Executed::CutOff => Tally::add(&self.tally.cut_off, 1),
+            Executed::Wedged => self.wedge(&task.envelope, past),
+        }
+    }
+
+    /// Room for an attempt: of its kind first, so that one that waits for its
+    /// kind takes nobody else's place. An error once the worker stops.
+    async fn room(
+        &self,
+        entry: &KindEntry,
+        slots: u32,
+    ) -> Result<[Option<OwnedSemaphorePermit>; 2], AcquireError> {
+        let of_kind = match entry.room.clone() {
+            Some(room) => Some(room.acquire_owned().await?),
+            None => None,
+        };
+        let room = self.room.clone().acquire_many_owned(slots).await?;
+        Ok([of_kind, Some(room)])
+    }
+
+    fn execute(
+        &self,
+        task: &TaskDelivery,
+        entry: &KindEntry,
+        begun: &Begun,
+    ) -> impl Future<Output = Executed> + use<> {
+        let envelope = &task.envelope;
+        let frame = Frame {
+            task: envelope.id,
+            number: envelope.attempt,
+            is_last: entry.policy.is_last(envelope.attempt),
+            timeout_at: begun.timeout_at(),
+            cutoff: self.cutoff.clone(),
+        };
+        let bounds = Bounds {
+            timeout: entry.policy.attempt_timeout(),
+            timeout_at: begun.timeout_at(),
+            grace: self.config.grace,
+            dropped: self.dropped.clone(),
+        };
+        let launch = (entry.handler)(Brief {
+            kind: envelope.kind.clone(),
+            payload: envelope.payload.clone(),
+            frame,
+        });
+        async move { execute(launch, &bounds).await }
+    }
+
+    /// A handler would not end: its slot and its thread are lost to this
+    /// process, so the process makes room for another one.
+    fn wedge(&self, envelope: &Envelope, past: Past) {
+        tracing::error!(
+            task.id = %envelope.id,
+            task.kind = %envelope.kind,
+            run_ms = past.ran.as_millis() as u64,
+            "the handler of task {} does not end; the worker stops and the task goes back",
+            envelope.id,
+        );
+        Tally::add(&self.tally.wedged, 1);
+        self.ending.begin(Cause::Wedged);
+    }
+
+    async fn settle(&self, task: TaskDelivery, past: Past, settlement: Settlement) {
+        log(&task.envelope, past, &settlement);
+        let report = |status| past.report(&task.envelope, &task.queue, status, &self.worker);
+        let report = match settlement {
+            Settlement::Output(output) => {
+                let mut report = report(Status::Succeeded);
+                report.output = Some(output);
+                report
+            }
+            Settlement::Failure(status, failure) => record::failed(report(status), failure),
+            Settlement::Dead(reason, detail) => return self.dead(task, reason, &detail).await,
+            Settlement::Retry(failure, delay) => {
+                let report = record::failed(report(Status::Retrying), failure);
+                return self.retry(task, past, report, delay).await;
+            }
+        };
+        let reply_to = self.reply_to(&task.envelope);
+        let token = task.token;
+        self.outbox
+            .put(Settled {
+                report,
+                token,
+                reply_to,
+            })
+            .await;
+    }
+
+    /// Publishes the record of an attempt and the next attempt, together.
+    async fn retry(
+        &self,
+        task: TaskDelivery,
+        past: Past,
+        mut report: homing_protocol::Report,
+        delay: std::time::Duration,
+    ) {
+        let due_at = now().after(delay);
+        report.retry_at = Some(due_at);
+        let mut next = task.envelope.clone();
+        next.attempt = next.attempt.next();
+        next.due_at = Some(due_at);
+        let to = destination(QueueName::clone(&task.queue), delay);
+        let messages = || {
+            let record = report_message(std::slice::from_ref(&report), self.outbox.destination());
+            vec![record, next.to_message(to.clone(), message_id())]
+        };
+        match self.publishing.replace(vec![task.token], messages).await {
+            Ok(replaced) => {
+                replaced.ack();
+                Tally::add(&self.tally.finished, 1);
+            }
+            Err(Unpublished::TooLarge(error, mut tokens)) => {
+                // Its headers leave no room for the next attempt's.
+                let text = format!("cannot be tried again: {error}");
+                let failure = AttemptFailure::new(&text, homing_protocol::Retry::Never);
+                let report = past.report(&task.envelope, &task.queue, Status::Failed, &self.worker);
+                let Some(token) = tokens.pop() else { return };
+                let settled = Settled {
+                    report: record::failed(report, failure),
+                    token,
+                    reply_to: self.reply_to(&task.envelope),
+                };
+                self.outbox.put(settled).await;
+            }
+            Err(Unpublished::Abandoned) => {}
+        }
+    }
+
+    fn reply_to(&self, envelope: &Envelope) -> Option<ReplyTo> {
+        ReplyTo::of(envelope, self.config.foreign_replies, &self.namespace)
+    }
+
+    /// Makes a task a dead letter, and tells who waits for it.
+    pub(super) async fn dead(&self, task: TaskDelivery, reason: Reason, detail: &str) {
+        let received = task.as_received();
+        if self
+            .bury(task.token, &received, reason, detail, &task.queue)
+            .await
+        {
+            let report = record::dead(&task.envelope, &task.queue, reason, detail);
+            self.replies.tell(self.reply_to(&task.envelope), &report);
+        }
+    }
+
+    /// Makes a delivery a dead letter. Answers whether it is one.
+    pub(super) async fn bury(
+        &self,
+        token: Token,
+        received: &Received,
+        reason: Reason,
+        detail: &str,
+        queue: &QueueName,
+    ) -> bool {
+        tracing::error!(error = detail, %reason, "a delivery from `{queue}` is dead: {reason}");
+        let letter = |received: &Received, detail: &str| {
+            vec![DeadLetter::message(
+                received,
+                reason,
+                detail,
+                queue.as_str(),
+                message_id(),
+            )]
+        };
+        let messages = || letter(received, detail);
+        let replaced = match self.publishing.replace(vec![token], messages).await {
+            Err(Unpublished::TooLarge(_, tokens)) => {
+                let (clipped, detail) = clipped(received, detail);
+                let messages = || letter(&clipped, &detail);
+                self.publishing.replace(tokens, messages).await
+            }
+            replaced => replaced,
+        };
+        match replaced {
+            Ok(replaced) => replaced.ack(),
+            Err(Unpublished::TooLarge(error, _)) => {
+                tracing::error!(%error, "a dead letter does not fit a message; it goes back");
+                return false;
+            }
+            Err(Unpublished::Abandoned) => return false,
+        }
+        true
+    }
+
+    /// Publishes tasks again instead of the delivery they came in.
+    pub(super) async fn republish(
+        &self,
+        token: Token,
+        received: &Received,
+        tasks: &[Envelope],
+        to: &Destination,
+        queue: &QueueName,
+    ) {
+        let messages = || {
+            let tasks = tasks.iter();
+            tasks
+                .map(|task| task.to_message(to.clone(), message_id()))
+                .collect()
+        };
+        match self.publishing.replace(vec![token], messages).await {
+            Ok(replaced) => replaced.ack(),
+            Err(Unpublished::TooLarge(error, mut tokens)) => {
+                let Some(token) = tokens.pop() else { return };
+                let (reason, detail) = (Reason::Oversize, error.to_string());
+                self.bury(token, received, reason, &detail, queue).await;
+            }
+            Err(Unpublished::Abandoned) => {}
+        }
+    }
+}
+
+/// What fits a message of a delivery that does not: no headers, and as much of
+/// the body as a message may have.
+fn clipped(received: &Received, detail: &str) -> (Received, String) {
+    let bytes = received.body.len();
+    let mut clipped = received.clone();
+    clipped.body.truncate(BODY_BYTES_MAX);
+    clipped.properties.headers.clear();
+    let detail = format!(
+        "{detail}; of {bytes} bytes the first {} are kept, and no headers",
+        clipped.body.len()
+    );
+    (clipped, detail)
+}
+
+/// Says how an attempt ended.
+///
+/// Successes have a target of their own: at the speed of a broker, a line for
+/// each is more work than the task.
+fn log(envelope: &Envelope, past: Past, settlement: &Settlement) {
+    let (id, kind, attempt) = (envelope.id, &envelope.kind, envelope.attempt.get());
+    let run_ms = past.ran.as_millis() as u64;
+    match settlement {
+        Settlement::Output(_) => tracing::info!(
+            target: "homing_worker::attempt",
+            { task.id = %id, task.kind = %kind, task.attempt = attempt, run_ms },
+            "task {id} succeeded"
+        ),
+        Settlement::Retry(failure, delay) => tracing::warn!(
+            task.id = %id, task.kind = %kind, task.attempt = attempt, run_ms,
+            error = failure.text, retry.delay_ms = delay.as_millis() as u64,
+            "attempt {attempt} of task {id} failed; it is tried again",
+        ),
+        Settlement::Failure(status, failure) => tracing::error!(
+            task.id = %id, task.kind = %kind, task.attempt = attempt, run_ms,
+            error = failure.text, "task {id} {status}",
+        ),
+        // Said where the dead letter is made.
+        Settlement::Dead(..) => {}
+    }
+}

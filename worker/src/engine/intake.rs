@@ -1,0 +1,172 @@
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use homing_broker::{Broker, Consumer, Delivery, Source, Token};
+use homing_protocol::{
+    Destination, Envelope, Identity, QueueName, Reason, Received, TaskId, chain, decode_tasks,
+};
+
+use super::ending::Cause;
+use super::{Engine, mint, now};
+use crate::error::RunError;
+use crate::settle::destination;
+use crate::triage::{self, Sight, Triage, UNKNOWN_SUSPECT_DELAY, Whole};
+
+/// Most deliveries taken from a link at once.
+const TAKEN_MAX: usize = 64;
+
+/// One task of a delivery, with the right to answer for it.
+pub(super) struct TaskDelivery {
+    pub(super) envelope: Envelope,
+    /// The message as it came, if the task was alone in it.
+    pub(super) received: Option<Received>,
+    pub(super) token: Token,
+    pub(super) queue: Arc<QueueName>,
+    pub(super) redelivered: bool,
+}
+
+/// Opens a consumer for each queue of the configuration, and one for the
+/// suspects, which come one at a time.
+pub(super) async fn open(
+    broker: &dyn Broker,
+    config: &crate::WorkerConfig,
+) -> Result<Vec<(Consumer, QueueName)>, RunError> {
+    let prefetch = NonZeroU16::new(config.prefetch).unwrap_or(NonZeroU16::MIN);
+    let named = config.queues.iter().map(|queue| (queue.clone(), prefetch));
+    let suspect = (QueueName::suspect(), NonZeroU16::MIN);
+    let mut consumers = Vec::with_capacity(config.queues.len() + 1);
+    for (queue, prefetch) in named.chain([suspect]) {
+        let source = Source::Tasks(queue.clone());
+        consumers.push((broker.consumer(source, prefetch).await?, queue));
+    }
+    Ok(consumers)
+}
+
+/// Takes deliveries until the worker stops, then waits until each is answered.
+pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: QueueName) {
+    let queue = Arc::new(queue);
+    let mut deliveries = Vec::with_capacity(TAKEN_MAX);
+    loop {
+        let taken = tokio::select! {
+            biased;
+            () = engine.stopping.cancelled() => break,
+            taken = consumer.recv_many(&mut deliveries, TAKEN_MAX) => taken,
+        };
+        if taken == 0 {
+            engine
+                .ending
+                .begin(Cause::Consumer(QueueName::clone(&queue)));
+            return;
+        }
+        for delivery in deliveries.drain(..) {
+            let (engine, queue) = (Arc::clone(&engine), Arc::clone(&queue));
+            let tracker = engine.deliveries.clone();
+            tracker.spawn(async move { engine.take(delivery, queue).await });
+        }
+    }
+    drop(engine);
+    consumer.close().await;
+}
+
+impl Engine {
+    /// Deals with a delivery, from reading it to its answer.
+    async fn take(self: Arc<Self>, delivery: Delivery, queue: Arc<QueueName>) {
+        let Delivery { received, token } = delivery;
+        let default_kind = self.config.default_kind.as_ref();
+        let identity = decode_tasks(&received, default_kind, now(), || TaskId::from(mint()));
+        let identity = match identity {
+            Ok(identity) => identity,
+            Err(error) => {
+                let (reason, detail) = (Reason::from(&error), chain(&error));
+                self.bury(token, &received, reason, &detail, &queue).await;
+                return;
+            }
+        };
+        match triage::whole(&received, &identity) {
+            Whole::Split | Whole::Name => {
+                self.publish_singly(token, &received, &identity, &queue)
+                    .await;
+            }
+            Whole::Tasks => self.attend_all(token, received, identity, queue).await,
+        }
+    }
+
+    /// Publishes each task of a delivery again, as a message of its own.
+    async fn publish_singly(
+        &self,
+        token: Token,
+        received: &Received,
+        identity: &Identity,
+        queue: &QueueName,
+    ) {
+        let to = Destination::Queue(queue.clone());
+        self.republish(token, received, &identity.tasks, &to, queue)
+            .await;
+    }
+
+    async fn attend_all(
+        self: Arc<Self>,
+        token: Token,
+        received: Received,
+        mut identity: Identity,
+        queue: Arc<QueueName>,
+    ) {
+        let redelivered = received.redelivered;
+        let known = |envelope: &Envelope| self.kinds.contains_key(&envelope.kind);
+        if identity.tasks.len() == 1
+            && let Some(envelope) = identity.tasks.pop()
+        {
+            let sight = Sight::new(&received, &queue, known(&envelope), now());
+            let triage = triage::task(&envelope, sight);
+            let task = TaskDelivery {
+                envelope,
+                received: Some(received),
+                token,
+                queue,
+                redelivered,
+            };
+            return self.attend(task, triage).await;
+        }
+        let tokens = token.split(identity.tasks.len());
+        for (envelope, token) in identity.tasks.into_iter().zip(tokens) {
+            let sight = Sight::new(&received, &queue, known(&envelope), now());
+            let triage = triage::task(&envelope, sight);
+            let task = TaskDelivery {
+                envelope,
+                received: None,
+                token,
+                queue: Arc::clone(&queue),
+                redelivered,
+            };
+            let engine = Arc::clone(&self);
+            self.deliveries
+                .spawn(async move { engine.attend(task, triage).await });
+        }
+    }
+
+    /// Does with a task what triage says.
+    async fn attend(&self, mut task: TaskDelivery, triage: Triage) {
+        let queue = QueueName::clone(&task.queue);
+        let to = match triage {
+            Triage::Run => return self.start(task, 1).await,
+            Triage::RunAlone => {
+                return self.start(task, self.config.concurrency.into()).await;
+            }
+            Triage::Dead(reason, detail) => return self.dead(task, reason, &detail).await,
+            Triage::Suspect => {
+                tracing::warn!(task.id = %task.envelope.id, task.kind = %task.envelope.kind,
+                    "task {} came back three times; it will run alone", task.envelope.id);
+                Destination::Queue(QueueName::suspect())
+            }
+            Triage::Delay(wait) => destination(queue, wait),
+            Triage::Park { crashes } => {
+                triage::carry_crashes(&mut task.envelope, crashes);
+                destination(queue, UNKNOWN_SUSPECT_DELAY)
+            }
+        };
+        let received = task.as_received();
+        let tasks = [task.envelope];
+        self.republish(task.token, &received, &tasks, &to, &task.queue)
+            .await;
+    }
+}

@@ -1,0 +1,203 @@
+//! Runs a worker: opens its links, takes deliveries, drains.
+//!
+//! ```text
+//! consumer ─ delivery ─► intake ─► triage ─► run ─► settle ─┬─ outcome ────────► outbox ─┐
+//!  (one per queue)          │                               ├─ attempt + retry ──────────┤
+//!                           └─ split, named, parked, dead ──┴────────────────────────────┴─► publisher
+//!                                                                            confirm ─► reply, ack
+//! ```
+//!
+//! Each delivery is one tokio task from [`intake`] to its ack, except that an
+//! outcome is handed to the [`outbox`], which lets many travel together.
+//!
+//! # Invariants
+//!
+//! A token leaves only by `Replaced::ack`, which needs the broker's confirm, or
+//! by being dropped, which puts the delivery back. So whatever ends a task's
+//! future early (the drain, a dropped `run`, a panic) loses nothing.
+
+mod apply;
+mod drain;
+mod ending;
+mod execute;
+mod intake;
+mod outbox;
+mod publish;
+mod record;
+mod reply;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use homing_broker::{Broker, Window};
+use homing_protocol::{Namespace, Timestamp};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::Cutoff;
+use crate::config::WorkerConfig;
+use crate::error::RunError;
+use crate::registry::Kinds;
+use crate::worker::Stopped;
+use ending::Ending;
+use outbox::Outbox;
+use publish::Publishing;
+use reply::Replies;
+
+/// What all tasks of a running worker share.
+struct Engine {
+    kinds: Kinds,
+    config: WorkerConfig,
+    namespace: Namespace,
+    /// Host and process, as in reports.
+    worker: String,
+    /// Room for attempts; closed when the drain starts, so that what waits for
+    /// room goes back.
+    room: Arc<Semaphore>,
+    /// Every delivery that is being dealt with; owned and joined by the drain.
+    deliveries: TaskTracker,
+    cutoff: Cutoff,
+    /// Cancelled when handlers that still run are to be dropped.
+    dropped: CancellationToken,
+    /// Cancelled when the intake is to stop.
+    stopping: CancellationToken,
+    ending: Ending,
+    publishing: Publishing,
+    outbox: Outbox,
+    replies: Replies,
+    tally: record::Tally,
+}
+
+/// A worker that runs. Dropped, all of it ends at once.
+struct Running {
+    engine: Arc<Engine>,
+    /// One task per consumer.
+    intakes: JoinSet<()>,
+    /// The outbox and the replies.
+    senders: JoinSet<()>,
+    /// Cancelled when the senders are to send what they have and end.
+    flush: CancellationToken,
+    /// Ends deliveries that are being dealt with when `run` is dropped.
+    _guards: [DropGuard; 2],
+}
+
+/// Runs until `stop` ends or nothing can go on, then drains.
+pub(crate) async fn run(
+    kinds: Kinds,
+    broker: Arc<dyn Broker>,
+    config: WorkerConfig,
+    stop: impl Future<Output = ()>,
+) -> Result<Stopped, RunError> {
+    let mut stop = pin!(stop);
+    let running = tokio::select! {
+        running = open(kinds, broker, config) => running?,
+        () = &mut stop => return Ok(Stopped::default()),
+    };
+    tokio::select! {
+        () = stop => {}
+        () = running.engine.ending.begun() => {}
+    }
+    running.drain().await
+}
+
+async fn open(
+    kinds: Kinds,
+    broker: Arc<dyn Broker>,
+    config: WorkerConfig,
+) -> Result<Running, RunError> {
+    let differences = broker.check().await?;
+    if !differences.is_empty() {
+        let place = broker.place();
+        return Err(RunError::Topology { place, differences });
+    }
+    let publisher = broker.publisher(Window::DEFAULT).await?;
+    let consumers = intake::open(broker.as_ref(), &config).await?;
+    let ending = Ending::default();
+    let flush = CancellationToken::new();
+    let publishing = Publishing::new(publisher, ending.clone());
+    let (outbox, settled) = Outbox::new();
+    let (replies, answers) = Replies::new();
+    let engine = Arc::new(Engine {
+        kinds,
+        namespace: broker.topology().namespace().clone(),
+        worker: record::worker_name(),
+        room: Arc::new(Semaphore::new(config.concurrency.into())),
+        config,
+        deliveries: TaskTracker::new(),
+        cutoff: Cutoff::default(),
+        dropped: CancellationToken::new(),
+        stopping: CancellationToken::new(),
+        ending,
+        publishing,
+        outbox,
+        replies,
+        tally: record::Tally::default(),
+    });
+    started(&engine, &broker.place());
+    let mut senders = JoinSet::new();
+    senders.spawn(outbox::send(Arc::clone(&engine), settled, flush.clone()));
+    senders.spawn(reply::send(broker, answers, flush.clone()));
+    let mut intakes = JoinSet::new();
+    for (consumer, queue) in consumers {
+        intakes.spawn(intake::run(Arc::clone(&engine), consumer, queue));
+    }
+    let guards = [
+        engine.dropped.clone().drop_guard(),
+        engine.publishing.abandoned.clone().drop_guard(),
+    ];
+    Ok(Running {
+        engine,
+        intakes,
+        senders,
+        flush,
+        _guards: guards,
+    })
+}
+
+fn started(engine: &Engine, place: &str) {
+    let queues: Vec<_> = engine.config.queues.iter().map(|q| q.as_str()).collect();
+    let kinds: Vec<_> = engine.kinds.keys().map(|kind| kind.as_str()).collect();
+    tracing::info!(
+        worker = engine.worker,
+        concurrency = engine.config.concurrency,
+        prefetch = engine.config.prefetch,
+        "takes {} from {} at {place}",
+        kinds.join(", "),
+        queues.join(", "),
+    );
+}
+
+/// A channel's two ends, the receiving one ended by `flush`.
+async fn recv_until<T>(
+    inbox: &mut mpsc::Receiver<T>,
+    items: &mut Vec<T>,
+    items_max: usize,
+    flush: &CancellationToken,
+) -> usize {
+    if !flush.is_cancelled() {
+        tokio::select! {
+            biased;
+            count = inbox.recv_many(items, items_max) => return count,
+            () = flush.cancelled() => {}
+        }
+    }
+    inbox.close();
+    inbox.recv_many(items, items_max).await
+}
+
+/// The time, for deadlines and for people.
+fn now() -> Timestamp {
+    std::time::SystemTime::now().into()
+}
+
+/// An id for a message, an attempt or a task: a UUID that sorts by time.
+fn mint() -> uuid::Uuid {
+    uuid::Uuid::now_v7()
+}
+
+fn message_id() -> String {
+    mint().to_string()
+}

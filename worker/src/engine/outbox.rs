@@ -1,0 +1,214 @@
+//! Publishes outcomes: a lone one at once, those that wait together.
+//!
+//! Few messages are on their way at a time. While the broker confirms them,
+//! further outcomes gather, so that the busier the worker, the more of them
+//! share a message; no timer is needed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use homing_broker::Token;
+use homing_protocol::{Destination, Message, Report, Status, encode_reports};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::publish::Unpublished;
+use super::record::Tally;
+use super::reply::ReplyTo;
+use super::{Engine, message_id, now, recv_until};
+
+/// Most outcomes in a message: past 64 the broker is no longer what limits the
+/// rate, and a redelivered message would hold up more of them.
+const REPORTS_MAX: usize = 64;
+
+/// Bytes from which a message takes no further outcome.
+const REPORT_BYTES_MAX: usize = 256 << 10;
+
+/// Messages on their way at once. Fewer make larger ones; with four, a confirm
+/// that takes its time does not stop the others.
+const MESSAGES_MAX: usize = 4;
+
+/// Outcomes that may wait. Past that, attempts wait with their outcomes, and
+/// since they keep their room, no others begin.
+const WAITING_MAX: usize = 512;
+
+/// KiB of outcomes that may wait or be on their way: 64 MiB.
+const KIB_MAX: u32 = 64 << 10;
+
+/// An outcome, and what hangs on it.
+pub(super) struct Settled {
+    pub(super) report: Report,
+    pub(super) token: Token,
+    pub(super) reply_to: Option<ReplyTo>,
+}
+
+/// Where outcomes are handed in.
+pub(super) struct Outbox {
+    settled: mpsc::Sender<Held>,
+    room: Arc<Semaphore>,
+    /// The routing key of the last message.
+    key: AtomicU8,
+}
+
+/// An outcome with its share of the room.
+pub(super) struct Held {
+    settled: Settled,
+    room: OwnedSemaphorePermit,
+}
+
+impl Outbox {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Held>) {
+        let (settled, inbox) = mpsc::channel(WAITING_MAX);
+        let outbox = Self {
+            settled,
+            room: Arc::new(Semaphore::new(KIB_MAX as usize)),
+            key: AtomicU8::new(0),
+        };
+        (outbox, inbox)
+    }
+
+    /// Hands in an outcome, as soon as there is room for it. Once the outbox is
+    /// closed, its delivery goes back instead.
+    pub(super) async fn put(&self, settled: Settled) {
+        let kib = u32::try_from(settled.report.bytes() / 1_024 + 1).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(kib.min(KIB_MAX));
+        if let Ok(room) = room.await {
+            let _closed = self.settled.send(Held { settled, room }).await;
+        }
+    }
+
+    /// The queue of outcomes, by the next routing key in turn.
+    pub(super) fn destination(&self) -> Destination {
+        let key = self.key.fetch_add(1, Ordering::Relaxed);
+        Destination::Results { key }
+    }
+}
+
+/// Publishes outcomes until `flush`, then those that still wait.
+pub(super) async fn send(
+    engine: Arc<Engine>,
+    mut inbox: mpsc::Receiver<Held>,
+    flush: CancellationToken,
+) {
+    let mut on_their_way = JoinSet::new();
+    let mut waiting = Vec::new();
+    while recv_until(&mut inbox, &mut waiting, REPORTS_MAX, &flush).await > 0 {
+        for bundle in bundles(&mut waiting, |held| held.settled.report.bytes()) {
+            on_their_way.spawn(Arc::clone(&engine).publish(bundle));
+            while on_their_way.len() >= MESSAGES_MAX {
+                on_their_way.join_next().await;
+            }
+        }
+    }
+    while on_their_way.join_next().await.is_some() {}
+}
+
+/// Splits `waiting` into what shares a message. One that is larger than a
+/// message ought to be travels alone.
+fn bundles<V>(waiting: &mut Vec<V>, bytes_of: impl Fn(&V) -> usize) -> Vec<Vec<V>> {
+    let mut bundles = Vec::new();
+    let (mut bundle, mut bundle_bytes) = (Vec::new(), 0);
+    for item in waiting.drain(..) {
+        let bytes = bytes_of(&item);
+        if !bundle.is_empty() && bundle_bytes + bytes > REPORT_BYTES_MAX {
+            bundles.push(std::mem::take(&mut bundle));
+            bundle_bytes = 0;
+        }
+        bundle.push(item);
+        bundle_bytes += bytes;
+    }
+    if !bundle.is_empty() {
+        bundles.push(bundle);
+    }
+    bundles
+}
+
+/// A message that carries `reports`, each whole if that is possible.
+pub(super) fn report_message(reports: &[Report], to: Destination) -> Message {
+    match encode_reports(reports, to.clone(), message_id(), now()) {
+        Ok(message) => message,
+        // Their parts keep to limits that fit a message together, so this is
+        // a bound on a mistake, not a path that is taken.
+        Err(error) => {
+            let shrunk: Vec<_> = reports
+                .iter()
+                .map(|report| shrunk(report, &error))
+                .collect();
+            encode_reports(&shrunk, to, message_id(), now())
+                .expect("reports without output and payload fit a message")
+        }
+    }
+}
+
+/// `report` as a failure for good that fits.
+fn shrunk(report: &Report, error: &homing_protocol::EncodeError) -> Report {
+    let mut report = report.clone();
+    report.status = Status::Failed;
+    report.error = Some(error.to_string());
+    (report.output, report.error_data, report.payload) = (None, None, None);
+    report
+}
+
+impl Engine {
+    /// Publishes outcomes as one message; then, confirmed, tells who waits for
+    /// them and acks their tasks.
+    async fn publish(self: Arc<Self>, bundle: Vec<Held>) {
+        let (mut reports, mut tokens) = (Vec::new(), Vec::new());
+        let (mut reply_tos, mut rooms) = (Vec::new(), Vec::new());
+        for Held { settled, room } in bundle {
+            reports.push(settled.report);
+            tokens.push(settled.token);
+            reply_tos.push(settled.reply_to);
+            rooms.push(room);
+        }
+        let messages = || vec![report_message(&reports, self.outbox.destination())];
+        match self.publishing.replace(tokens, messages).await {
+            Ok(replaced) => {
+                for (reply_to, report) in reply_tos.into_iter().zip(&reports) {
+                    self.replies.tell(reply_to, report);
+                }
+                replaced.ack();
+                Tally::add(&self.tally.finished, reports.len());
+            }
+            Err(Unpublished::TooLarge(error, tokens)) => {
+                tracing::error!(%error, tasks = tokens.len(), "outcomes do not fit a message; their tasks go back");
+            }
+            Err(Unpublished::Abandoned) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn small_outcomes_share_a_message_and_a_large_one_travels_alone() {
+        let large = REPORT_BYTES_MAX + 1;
+        let mut waiting = vec![500, 500, large, 500];
+
+        let bundles = bundles(&mut waiting, |bytes| *bytes);
+
+        assert_eq!(bundles, [vec![500, 500], vec![large], vec![500]]);
+    }
+
+    proptest! {
+        #[test]
+        fn bundles_keep_order_and_lose_nothing(
+            sizes in proptest::collection::vec(1_usize..400_000, 0..64),
+        ) {
+            let mut waiting = sizes.clone();
+
+            let bundles = bundles(&mut waiting, |bytes| *bytes);
+
+            prop_assert_eq!(bundles.concat(), sizes);
+            for bundle in bundles {
+                let fits = bundle.iter().sum::<usize>() <= REPORT_BYTES_MAX;
+                prop_assert!(!bundle.is_empty() && (fits || bundle.len() == 1));
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use homing_protocol::{Policy, TaskKind};
+use tokio::sync::Semaphore;
+
+use crate::config::{ConfigError, ConfigProblem, WorkerConfig};
+use crate::error::RunError;
+use crate::handler::Handler;
+
+/// The handlers of a worker, by kind.
+///
+/// Mistakes are kept and reported together when the worker starts.
+#[derive(Default)]
+pub(crate) struct Registry {
+    handlers: BTreeMap<TaskKind, (Handler, Policy)>,
+    policies: BTreeMap<TaskKind, Policy>,
+    twice: Vec<TaskKind>,
+}
+
+/// All that is known of a kind while the worker runs.
+pub(crate) struct KindEntry {
+    pub(crate) handler: Handler,
+    pub(crate) policy: Policy,
+    /// Room for attempts of this kind, if the policy limits them.
+    pub(crate) room: Option<Arc<Semaphore>>,
+}
+
+/// The kinds a running worker knows.
+pub(crate) type Kinds = BTreeMap<TaskKind, KindEntry>;
+
+impl Registry {
+    pub(crate) fn add(&mut self, kind: TaskKind, handler: Handler, policy: Policy) {
+        if self.handlers.contains_key(&kind) {
+            self.twice.push(kind);
+            return;
+        }
+        self.handlers.insert(kind, (handler, policy));
+    }
+
+    pub(crate) fn set_policy(&mut self, kind: TaskKind, policy: Policy) {
+        self.policies.insert(kind, policy);
+    }
+
+    /// The kinds with the policies that `config` leaves them.
+    pub(crate) fn resolve(self, config: &WorkerConfig) -> Result<Kinds, RunError> {
+        if self.handlers.is_empty() {
+            return Err(RunError::NoHandlers);
+        }
+        let problems = self.problems(config);
+        if !problems.is_empty() {
+            return Err(ConfigError { problems }.into());
+        }
+        let entries = self.handlers.into_iter().map(|(kind, (handler, own))| {
+            let policy = self.policies.get(&kind).copied().unwrap_or(own);
+            let policy = overridden(policy, &kind, config);
+            let room = (policy.concurrency() < u32::from(config.concurrency))
+                .then(|| Arc::new(Semaphore::new(policy.concurrency() as usize)));
+            let entry = KindEntry {
+                handler,
+                policy,
+                room,
+            };
+            (kind, entry)
+        });
+        Ok(entries.collect())
+    }
+
+    fn problems(&self, config: &WorkerConfig) -> Vec<ConfigProblem> {
+        let kinds: Vec<_> = self.handlers.keys().collect();
+        let mut problems = config.problems(&kinds);
+        let twice = self.twice.iter().cloned();
+        problems.extend(twice.map(|kind| ConfigProblem::TwoHandlers { kind }));
+        let unused = self.policies.keys().filter(|kind| !kinds.contains(kind));
+        problems.extend(unused.map(|kind| ConfigProblem::NoHandler {
+            field: "policy",
+            kind: kind.to_string(),
+        }));
+        problems
+    }
+}
+
+/// The last setting that is for a kind wins.
+fn overridden(mut policy: Policy, kind: &TaskKind, config: &WorkerConfig) -> Policy {
+    for set in config.attempts.iter().filter(|set| set.covers(kind)) {
+        policy = policy.attempts_max(set.value);
+    }
+    for set in config.timeouts.iter().filter(|set| set.covers(kind)) {
+        policy = policy.timeout(set.value);
+    }
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::PerKind;
+    use crate::handler::{Ended, Launch};
+
+    fn handler() -> Handler {
+        Arc::new(|_| Launch::Blocking(Box::new(|| Ended::Misfit(String::new()))))
+    }
+
+    fn kind(name: &str) -> TaskKind {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_worker_without_handlers_does_not_start() {
+        let resolved = Registry::default().resolve(&WorkerConfig::default());
+
+        assert!(matches!(resolved, Err(RunError::NoHandlers)));
+    }
+
+    #[test]
+    fn a_second_handler_and_an_unused_policy_are_reported_together() {
+        let mut registry = Registry::default();
+        registry.add(kind("a"), handler(), Policy::DEFAULT);
+        registry.add(kind("a"), handler(), Policy::DEFAULT);
+        registry.set_policy(kind("b"), Policy::DEFAULT);
+
+        let Err(RunError::Config(error)) = registry.resolve(&WorkerConfig::default()) else {
+            panic!("it cannot be");
+        };
+
+        assert_eq!(
+            error.to_string(),
+            "kind `a` has two handlers; policy is for kind `b`, which has no handler here"
+        );
+    }
+
+    #[test]
+    fn flags_outrank_the_program_and_the_program_the_task() {
+        let secs = Duration::from_secs;
+        let mut registry = Registry::default();
+        registry.add(kind("a"), handler(), Policy::DEFAULT);
+        registry.set_policy(kind("a"), Policy::DEFAULT.attempts_max(2).timeout(secs(7)));
+        let config = WorkerConfig {
+            attempts: vec![PerKind {
+                kind: "*".to_owned(),
+                value: 9,
+            }],
+            ..WorkerConfig::default()
+        };
+
+        let kinds = registry.resolve(&config).unwrap();
+
+        let policy = kinds[&kind("a")].policy;
+        assert_eq!((policy.attempts(), policy.attempt_timeout()), (9, secs(7)));
+    }
+
+    #[test]
+    fn only_a_limit_below_the_concurrency_needs_room_of_its_own() {
+        let mut registry = Registry::default();
+        registry.add(kind("a"), handler(), Policy::DEFAULT.concurrency_max(2));
+        registry.add(kind("b"), handler(), Policy::DEFAULT);
+
+        let kinds = registry.resolve(&WorkerConfig::default()).unwrap();
+
+        assert!(kinds[&kind("a")].room.is_some() && kinds[&kind("b")].room.is_none());
+    }
+}

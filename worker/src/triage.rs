@@ -1,0 +1,379 @@
+//! Sorts a delivery: decides what to do with it before anything of it is run.
+//!
+//! Pure. Two questions, one of the whole delivery ([`whole`]), then one of each
+//! task in it ([`task`]); the first row that fits is the answer.
+//!
+//! | the delivery                                  | what is done                                |
+//! |-----------------------------------------------|---------------------------------------------|
+//! | several tasks, and delivered before           | published again one by one, ack             |
+//! | nothing tells it from another                 | published again with an id, ack             |
+//! | else                                          | its tasks, each on its own                  |
+//!
+//! | the task                                      | what is done                                |
+//! |-----------------------------------------------|---------------------------------------------|
+//! | a suspect that crashed its workers too often  | dead letter `crash-loop`, ack               |
+//! | its deadline has passed                       | dead letter `expired`, ack                  |
+//! | its time has not come                         | delayed again, ack                          |
+//! | no handler, and a suspect for less than a day | delayed for another worker, ack             |
+//! | no handler                                    | dead letter `unknown-kind`, ack             |
+//! | came back three times, and is no suspect      | published again to `tasks.suspect`, ack     |
+//! | a suspect                                     | run alone                                   |
+//! | else                                          | run                                         |
+//!
+//! Splitting comes first because what stands in the way of one task of a bundle
+//! must not hold up the others. A worker of another group may receive a suspect
+//! whose kind it does not know: that is no fault of the task, and the count of
+//! its crashes travels along.
+
+use std::time::Duration;
+
+use homing_protocol::topology::SUSPECT_DELIVERY_LIMIT;
+use homing_protocol::{Envelope, HeaderValue, Identity, QueueName, Reason, Received, Timestamp};
+
+/// Returns from which a task is a suspect. A worker that dies raises the count
+/// of all it holds, so one or two mean little.
+const SUSPECT_COUNT: u32 = 3;
+
+/// How far in the future a due time may lie for the task to be run all the same:
+/// the resolution of delays, and about as well as clocks of hosts agree.
+const DUE_TOLERANCE: Duration = Duration::from_secs(1);
+
+/// How long a suspect waits for a worker that knows its kind.
+const UNKNOWN_SUSPECT_MAX: Duration = Duration::from_hours(24);
+
+/// How long a suspect stays away from a worker that does not know its kind.
+pub(crate) const UNKNOWN_SUSPECT_DELAY: Duration = Duration::from_secs(5);
+
+/// Carries the crashes of a suspect over a publish, which resets the broker's
+/// count.
+const H_CRASHES: &str = "homing-crashes";
+
+/// What to do with a delivery as a whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Whole {
+    /// Publish each of its tasks again, alone, then ack.
+    Split,
+    /// Publish its only task again with the id made for it, then ack.
+    Name,
+    /// Ask about each task.
+    Tasks,
+}
+
+/// Decides about a delivery as a whole.
+pub(crate) const fn whole(received: &Received, identity: &Identity) -> Whole {
+    if received.redelivered && identity.tasks.len() > 1 {
+        return Whole::Split;
+    }
+    if identity.minted {
+        return Whole::Name;
+    }
+    Whole::Tasks
+}
+
+/// What to do with a task.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Triage {
+    /// Run it.
+    Run,
+    /// Run it while nothing else runs in this process.
+    RunAlone,
+    /// Publish it again to the suspects.
+    Suspect,
+    /// Publish it again with this delay.
+    Delay(Duration),
+    /// Publish it again with this delay and the number of its crashes.
+    Park { crashes: u32 },
+    /// It is a dead letter.
+    Dead(Reason, String),
+}
+
+/// What triage needs to know beside the task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight<'a> {
+    /// The queue it came from.
+    pub(crate) queue: &'a QueueName,
+    /// How often it came back: 0 unless redelivered.
+    pub(crate) returns: u32,
+    /// Whether there is a handler for its kind.
+    pub(crate) known: bool,
+    /// The time.
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Sight<'a> {
+    pub(crate) fn new(
+        received: &Received,
+        queue: &'a QueueName,
+        known: bool,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            queue,
+            // A publisher can set the header; only the broker's own is believed.
+            returns: if received.redelivered {
+                received.delivery_count
+            } else {
+                0
+            },
+            known,
+            now,
+        }
+    }
+}
+
+/// Decides about a task.
+pub(crate) fn task(envelope: &Envelope, sight: Sight<'_>) -> Triage {
+    let suspect = *sight.queue == QueueName::suspect();
+    let crashes = crashes(envelope).saturating_add(sight.returns);
+    if suspect && i64::from(crashes) >= SUSPECT_DELIVERY_LIMIT {
+        let detail = format!("its worker died {crashes} times while it ran alone");
+        return Triage::Dead(Reason::CrashLoop, detail);
+    }
+    if let Some(dead) = expired(envelope, sight.now) {
+        return dead;
+    }
+    let wait = envelope.due_at.map(|due| due.since(sight.now));
+    if let Some(wait) = wait.filter(|wait| *wait > DUE_TOLERANCE) {
+        return Triage::Delay(wait);
+    }
+    match (sight.known, suspect) {
+        (false, true) if sight.now.since(envelope.available_at()) < UNKNOWN_SUSPECT_MAX => {
+            Triage::Park { crashes }
+        }
+        (false, _) => unknown(envelope),
+        (true, true) => Triage::RunAlone,
+        (true, false) if sight.returns >= SUSPECT_COUNT => Triage::Suspect,
+        (true, false) => Triage::Run,
+    }
+}
+
+/// The dead letter that a task is whose deadline has passed.
+pub(crate) fn expired(envelope: &Envelope, now: Timestamp) -> Option<Triage> {
+    let at = envelope.expires_at.filter(|at| *at <= now)?;
+    let late = now.since(at).as_secs();
+    let detail = format!("its deadline had passed {late} s before it could be started");
+    Some(Triage::Dead(Reason::Expired, detail))
+}
+
+fn unknown(envelope: &Envelope) -> Triage {
+    let detail = format!("no handler for kind `{}`", envelope.kind);
+    Triage::Dead(Reason::UnknownKind, detail)
+}
+
+/// The crashes a task carries along.
+fn crashes(envelope: &Envelope) -> u32 {
+    let carried = envelope.carried.iter().find(|(name, _)| name == H_CRASHES);
+    match carried {
+        Some((_, HeaderValue::Int(crashes))) => u32::try_from(*crashes).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Lets `envelope` carry `crashes` along.
+pub(crate) fn carry_crashes(envelope: &mut Envelope, crashes: u32) {
+    envelope.carried.retain(|(name, _)| name != H_CRASHES);
+    let header = (H_CRASHES.to_owned(), HeaderValue::Int(crashes.into()));
+    envelope.carried.push(header);
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use homing_protocol::{ContentType, Payload};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_000_000_000);
+
+    fn envelope() -> Envelope {
+        let payload = Payload {
+            bytes: Bytes::from_static(b"1"),
+            content_type: ContentType::Json,
+        };
+        Envelope::new(Uuid::nil().into(), "a".parse().unwrap(), payload, NOW)
+    }
+
+    fn sight(queue: &QueueName) -> Sight<'_> {
+        Sight {
+            queue,
+            returns: 0,
+            known: true,
+            now: NOW,
+        }
+    }
+
+    fn received(redelivered: bool) -> Received {
+        let message = envelope().to_message(
+            homing_protocol::Destination::Queue(QueueName::tasks()),
+            String::new(),
+        );
+        Received {
+            properties: message.properties,
+            body: message.body,
+            exchange: String::new(),
+            routing_key: String::new(),
+            redelivered,
+            delivery_count: 9,
+            deaths: Vec::new(),
+        }
+    }
+
+    fn identity(tasks: usize, minted: bool) -> Identity {
+        Identity {
+            tasks: vec![envelope(); tasks],
+            minted,
+        }
+    }
+
+    fn later(secs: u64) -> Timestamp {
+        NOW.after(Duration::from_secs(secs))
+    }
+
+    #[test]
+    fn a_bundle_is_split_only_once_it_was_delivered_before() {
+        assert_eq!(whole(&received(true), &identity(2, false)), Whole::Split);
+        assert_eq!(whole(&received(false), &identity(2, false)), Whole::Tasks);
+        assert_eq!(whole(&received(true), &identity(1, false)), Whole::Tasks);
+    }
+
+    #[test]
+    fn a_task_without_an_id_gets_one_first() {
+        assert_eq!(whole(&received(false), &identity(1, true)), Whole::Name);
+    }
+
+    #[test]
+    fn a_count_is_believed_only_of_a_redelivered_message() {
+        let queue = QueueName::tasks();
+
+        let [first, again] = [false, true]
+            .map(|redelivered| Sight::new(&received(redelivered), &queue, true, NOW).returns);
+
+        assert_eq!((first, again), (0, 9));
+    }
+
+    #[test]
+    fn a_task_runs_unless_something_is_in_its_way() {
+        let queue = QueueName::tasks();
+        let mut almost = envelope();
+        almost.due_at = Some(later(1));
+        almost.expires_at = Some(later(1));
+
+        assert_eq!(task(&envelope(), sight(&queue)), Triage::Run);
+        assert_eq!(task(&almost, sight(&queue)), Triage::Run);
+    }
+
+    #[test]
+    fn a_task_past_its_deadline_is_dead_even_if_nobody_knows_it() {
+        let queue = QueueName::tasks();
+        let mut late = envelope();
+        late.expires_at = Some(NOW);
+
+        for known in [true, false] {
+            let triage = task(
+                &late,
+                Sight {
+                    known,
+                    ..sight(&queue)
+                },
+            );
+
+            assert!(matches!(triage, Triage::Dead(Reason::Expired, _)));
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_not_due_waits_for_the_rest() {
+        let queue = QueueName::tasks();
+        let mut early = envelope();
+        early.due_at = Some(later(30));
+
+        assert_eq!(
+            task(&early, sight(&queue)),
+            Triage::Delay(Duration::from_secs(30))
+        );
+    }
+
+    #[test]
+    fn a_kind_without_a_handler_is_dead() {
+        let queue = QueueName::tasks();
+        let sight = Sight {
+            known: false,
+            returns: 9,
+            ..sight(&queue)
+        };
+
+        assert_eq!(
+            task(&envelope(), sight),
+            Triage::Dead(Reason::UnknownKind, "no handler for kind `a`".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_task_is_a_suspect_from_its_third_return() {
+        let queue = QueueName::tasks();
+        let triage = |returns| {
+            task(
+                &envelope(),
+                Sight {
+                    returns,
+                    ..sight(&queue)
+                },
+            )
+        };
+
+        assert_eq!([2, 3].map(triage), [Triage::Run, Triage::Suspect]);
+    }
+
+    #[test]
+    fn a_suspect_runs_alone_until_its_tenth_crash() {
+        let queue = QueueName::suspect();
+        let triage = |returns| {
+            task(
+                &envelope(),
+                Sight {
+                    returns,
+                    ..sight(&queue)
+                },
+            )
+        };
+
+        assert_eq!([0, 9].map(triage), [Triage::RunAlone, Triage::RunAlone]);
+        assert!(matches!(triage(10), Triage::Dead(Reason::CrashLoop, _)));
+    }
+
+    #[test]
+    fn a_suspect_of_another_group_is_parked_with_its_crashes_for_a_day() {
+        let queue = QueueName::suspect();
+        let sight = Sight {
+            known: false,
+            returns: 2,
+            ..sight(&queue)
+        };
+        let mut carried = envelope();
+        carry_crashes(&mut carried, 3);
+        carry_crashes(&mut carried, 4);
+
+        assert_eq!(task(&carried, sight), Triage::Park { crashes: 6 });
+        let now = later(24 * 3_600);
+        let triage = task(&carried, Sight { now, ..sight });
+        assert!(matches!(triage, Triage::Dead(Reason::UnknownKind, _)));
+    }
+
+    #[test]
+    fn crashes_that_were_carried_along_count() {
+        let queue = QueueName::suspect();
+        let mut carried = envelope();
+        carry_crashes(&mut carried, 8);
+
+        let triage = task(
+            &carried,
+            Sight {
+                returns: 2,
+                ..sight(&queue)
+            },
+        );
+
+        assert!(matches!(triage, Triage::Dead(Reason::CrashLoop, _)));
+    }
+}
