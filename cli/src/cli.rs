@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, Parser, Subcommand};
 
 use crate::exit::Exit;
 use crate::settings::Settings;
@@ -30,7 +30,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Has a runtime of its own, in each of its processes.
     Worker(worker::StockWorkerArgs),
+    #[command(flatten)]
+    Other(OtherVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OtherVerb {
     Collector(collector::CollectorArgs),
     Submit(submit::SubmitArgs),
     Wait(wait::WaitArgs),
@@ -42,6 +49,11 @@ pub(crate) enum Verb {
     Topology(topology::TopologyArgs),
 }
 
+/// The command line. Its help names the variables, not their values.
+pub(crate) fn command() -> Command {
+    Cli::command().mut_subcommands(|verb| verb.mut_args(|arg| arg.hide_env_values(true)))
+}
+
 impl Cli {
     /// Does what was asked for.
     ///
@@ -49,33 +61,34 @@ impl Cli {
     ///
     /// [`Trouble`]: why not.
     pub(crate) fn run(self) -> Result<ExitCode, Trouble> {
-        // Workers run on a runtime of their own, one in each process.
-        if let Verb::Worker(args) = self.verb {
-            return worker::run(args, &self.settings);
-        }
+        let verb = match self.verb {
+            Verb::Worker(args) => return Ok(worker::run(args, self.settings)),
+            Verb::Other(verb) => verb,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .map_err(|error| Trouble::bug(&error))?;
-        let ended = runtime.block_on(one(self.verb, &self.settings));
+        let ended = runtime.block_on(verb.run(&self.settings));
         // A thread may be reading a terminal that says nothing more.
         runtime.shutdown_background();
         ended.map(Into::into)
     }
 }
 
-async fn one(verb: Verb, settings: &Settings) -> Result<Exit, Trouble> {
-    match verb {
-        Verb::Worker(_) => Ok(Exit::Internal),
-        Verb::Collector(args) => collector::run(args, settings).await,
-        Verb::Submit(args) => submit::run(args, settings).await,
-        Verb::Wait(args) => wait::run(args, settings).await,
-        Verb::Show(args) => show::run(args, settings).await,
-        Verb::Tail(args) => tail::run(args, settings).await,
-        Verb::List(args) => list::run(args, settings).await,
-        Verb::Stats(args) => stats::run(args, settings).await,
-        Verb::Queues(args) => queues::run(args, settings).await,
-        Verb::Topology(args) => topology::run(args, settings).await,
+impl OtherVerb {
+    async fn run(self, settings: &Settings) -> Result<Exit, Trouble> {
+        match self {
+            Self::Collector(args) => collector::run(args, settings).await,
+            Self::Submit(args) => submit::run(args, settings).await,
+            Self::Wait(args) => wait::run(args, settings).await,
+            Self::Show(args) => show::run(args, settings).await,
+            Self::Tail(args) => tail::run(args, settings).await,
+            Self::List(args) => list::run(args, settings).await,
+            Self::Stats(args) => stats::run(args, settings).await,
+            Self::Queues(args) => queues::run(args, settings).await,
+            Self::Topology(args) => topology::run(args, settings).await,
+        }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct CollectorArgs {
     #[arg(
         long,
         value_name = "N",
-        env = "HOMING_COLLECTOR_PREFETCH", hide_env_values = true,
+        env = "HOMING_COLLECTOR_PREFETCH",
         default_value_t = CollectorConfig::default().prefetch
     )]
     prefetch: NonZeroU16,

@@ -37,14 +37,12 @@ Exit status: 0 done, 1 the answer is no, 2 usage, 3 partly, 4 timed out,
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli::command;
 
     #[test]
     fn each_verb_is_in_the_help_once() {
-        let command = Cli::command();
+        let command = command();
         let verbs: Vec<_> = command.get_subcommands().map(|verb| verb.get_name()).collect();
 
         let listed: Vec<_> = TEMPLATE
@@ -62,7 +60,7 @@ mod tests {
 
     #[test]
     fn help_fits_80_columns_and_every_verb_has_an_example() {
-        let mut command = Cli::command().term_width(80);
+        let mut command = command().term_width(80);
         command.build();
         let overview = command.render_help().to_string();
         assert!(overview.lines().all(|line| line.chars().count() <= 80), "{overview}");
@@ -75,6 +73,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -23,7 +23,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct QueuesArgs {
     /// Queues of tasks beside `tasks` and `tasks.suspect`
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "HOMING_QUEUES", hide_env_values = true)]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "HOMING_QUEUES")]
     queues: Vec<QueueName>,
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, OtherVerb, Verb};
 use crate::settings::Settings;
 
 /// How log lines look.
@@ -19,10 +19,10 @@ pub(crate) enum LogFormat {
 
 /// Begins to write log lines. The worker has its own, one in each process.
 pub(crate) fn install(cli: &Cli) {
-    if matches!(cli.verb, Verb::Worker(_)) {
+    let Verb::Other(verb) = &cli.verb else {
         return;
-    }
-    let filter = filter(&cli.settings, matches!(cli.verb, Verb::Collector(_)));
+    };
+    let filter = filter(&cli.settings, matches!(verb, OtherVerb::Collector(_)));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -27,7 +27,7 @@ pub(crate) struct TopologyArgs {
     action: Action,
 
     /// Queues of tasks beside `tasks` and `tasks.suspect`
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "HOMING_QUEUES", hide_env_values = true)]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "HOMING_QUEUES")]
     queues: Vec<QueueName>,
 }
 

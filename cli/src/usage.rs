@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, CommandFactory, Error, Parser};
+use clap::{Arg, Command, Error, FromArgMatches};
 
-use crate::cli::Cli;
+use crate::cli::{self, Cli};
 use crate::exit::Exit;
 use crate::trouble::Trouble;
 
@@ -26,7 +26,8 @@ pub(crate) enum Typed {
 /// [`Trouble`]: it has no meaning.
 pub(crate) fn read() -> Result<Typed, Trouble> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let error = match Cli::try_parse_from(&words) {
+    let matches = cli::command().try_get_matches_from(&words);
+    let error = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => return Ok(Typed::Verb(Box::new(cli))),
         Err(error) => error,
     };
@@ -48,9 +49,9 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
     let text = error.to_string();
     let what = text.split("\n\n").next().unwrap_or(&text);
     let what = what.strip_prefix("error: ").unwrap_or(what);
-    let command = Cli::command();
-    let verb = command.get_subcommands().map(Command::get_name);
-    let verb = verb.filter(|name| words.iter().any(|word| word == name)).next();
+    let command = cli::command();
+    let mut verbs = command.get_subcommands().map(Command::get_name);
+    let verb = verbs.find(|name| words.iter().any(|word| word == name));
     let help = verb.map_or_else(|| "homing --help".to_owned(), |verb| format!("homing {verb} --help"));
     let fix = tip(&text).unwrap_or(help);
     match variable(error, words) {
@@ -70,7 +71,7 @@ fn variable(error: &Error, words: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(refused)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
-    let command = Cli::command();
+    let command = cli::command();
     let args = command
         .get_subcommands()
         .flat_map(Command::get_arguments)

@@ -102,7 +102,7 @@ struct Each {
     priority: u8,
 
     /// Where workers take it from
-    #[arg(long, value_name = "NAME", env = "HOMING_QUEUE", hide_env_values = true, default_value = "tasks")]
+    #[arg(long, value_name = "NAME", env = "HOMING_QUEUE", default_value = "tasks")]
     queue: QueueName,
 
     /// One task for this kind and key: submitted twice, stored once
