@@ -75,7 +75,6 @@ mod tests {
 
         #[test]
         fn a_greater_value_is_never_in_a_lower_bucket(one in any::<u64>(), other in any::<u64>()) {
-            prop_assert_eq!(one.min(other) == one, bucket(one.min(other)) == bucket(one) );
             prop_assert!(bucket(one.min(other)) <= bucket(one.max(other)));
         }
     }
@@ -96,7 +95,10 @@ mod tests {
         let quantiles = [0.5, 0.95, 0.99].map(|share| histogram.quantile(share));
 
         for (got, expected) in quantiles.into_iter().zip([500_u64, 950, 990]) {
-            assert!(got.abs_diff(expected) * 25 <= expected, "{got} for {expected}");
+            assert!(
+                got.abs_diff(expected) * 25 <= expected,
+                "{got} for {expected}"
+            );
         }
         assert_eq!(Histogram::default().quantile(0.5), 0);
     }

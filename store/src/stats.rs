@@ -29,7 +29,9 @@ impl Counts {
 
     /// Every status with its count, in the order of [`Status::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Status, u64)> + '_ {
-        Status::ALL.into_iter().map(|status| (status, self.get(status)))
+        Status::ALL
+            .into_iter()
+            .map(|status| (status, self.get(status)))
     }
 
     pub(crate) fn set(&mut self, status: Status, count: u64) {

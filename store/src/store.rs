@@ -66,7 +66,9 @@ impl Store {
     /// [`StoreError`]: the store cannot be read.
     pub async fn list(&self, filter: &Filter, limit: u32) -> Result<Vec<Record>, StoreError> {
         let filter = filter.clone();
-        self.pool.run(move |db| sqlite::list(db, &filter, limit)).await
+        self.pool
+            .run(move |db| sqlite::list(db, &filter, limit))
+            .await
     }
 
     /// The log after `after`: at most `limit` records that match, the oldest
@@ -145,11 +147,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`]: the store cannot be read.
-    pub async fn batches(
-        &self,
-        label: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Batch>, StoreError> {
+    pub async fn batches(&self, label: Option<&str>, limit: u32) -> Result<Vec<Batch>, StoreError> {
         let label = label.map(str::to_owned);
         self.pool
             .run(move |db| sqlite::batches(db, label.as_deref(), limit))
@@ -183,7 +181,9 @@ impl Store {
     /// [`StoreError`]: the store cannot be read.
     pub async fn stats(&self, kind: Option<&KindPattern>) -> Result<Vec<KindStats>, StoreError> {
         let kind = kind.cloned();
-        self.pool.run(move |db| sqlite::stats(db, kind.as_ref())).await
+        self.pool
+            .run(move |db| sqlite::stats(db, kind.as_ref()))
+            .await
     }
 
     /// The dead letters stored last, the last first, at most `limit`.

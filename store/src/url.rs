@@ -98,7 +98,11 @@ mod tests {
 
     #[test]
     fn a_url_is_read_back_from_its_text() {
-        for text in ["sqlite:homing.db", "sqlite:/var/lib/homing.db", "sqlite:a b?c"] {
+        for text in [
+            "sqlite:homing.db",
+            "sqlite:/var/lib/homing.db",
+            "sqlite:a b?c",
+        ] {
             assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), text);
         }
         assert_eq!(StoreUrl::default().to_string(), "sqlite:homing.db");
@@ -107,11 +111,26 @@ mod tests {
     #[test]
     fn every_error_says_how_to_write_it() {
         let texts = [
-            ("homing.db", "`homing.db` does not say what kind of store it is; write `sqlite:homing.db`"),
-            ("postgres://u:secret@h/d", "there is no `postgres` store in this version; write `sqlite:PATH`"),
-            ("sqlite:", "`sqlite:` names no file; write `sqlite:PATH`, such as `sqlite:homing.db`"),
-            ("sqlite::memory:", "`sqlite::memory:` names no file; write `sqlite:PATH`, such as `sqlite:homing.db`"),
-            ("sqlite:///a.db", "`sqlite:///a.db` has slashes that mean a host; write `sqlite:/a.db`"),
+            (
+                "homing.db",
+                "`homing.db` does not say what kind of store it is; write `sqlite:homing.db`",
+            ),
+            (
+                "postgres://u:secret@h/d",
+                "there is no `postgres` store in this version; write `sqlite:PATH`",
+            ),
+            (
+                "sqlite:",
+                "`sqlite:` names no file; write `sqlite:PATH`, such as `sqlite:homing.db`",
+            ),
+            (
+                "sqlite::memory:",
+                "`sqlite::memory:` names no file; write `sqlite:PATH`, such as `sqlite:homing.db`",
+            ),
+            (
+                "sqlite:///a.db",
+                "`sqlite:///a.db` has slashes that mean a host; write `sqlite:/a.db`",
+            ),
         ];
         for (text, expected) in texts {
             assert_eq!(text.parse::<StoreUrl>().unwrap_err().to_string(), expected);

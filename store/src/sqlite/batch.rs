@@ -39,7 +39,9 @@ fn by_id(db: &Connection, id: BatchId) -> Answer<Option<Batch>> {
             counts,
         })
     };
-    Ok(known.map(|known| Batch { counts, ..known }).or_else(unknown))
+    Ok(known
+        .map(|known| Batch { counts, ..known })
+        .or_else(unknown))
 }
 
 /// The batches there are records of, only those of `label` if there is one.

@@ -32,7 +32,9 @@ pub(crate) fn stats(db: &Connection, kind: Option<&KindPattern>) -> Answer<Vec<K
             waited: None,
             ran: None,
         });
-        stats.counts.set(columns::status(row, 1)?, columns::natural(row, 2)?);
+        stats
+            .counts
+            .set(columns::status(row, 1)?, columns::natural(row, 2)?);
     }
     for stats in kinds.values_mut() {
         let waited = histogram(db, &stats.kind, WAITED)?;

@@ -1,7 +1,7 @@
 //! Dead letters: the messages themselves, with everything that came with them.
 
 use homing_protocol::{
-    Death, DeadLetter, Digest, Header, HeaderValue, Properties, Received, TaskId, Timestamp,
+    DeadLetter, Death, Digest, Header, HeaderValue, Properties, Received, TaskId, Timestamp,
 };
 use rusqlite::{Connection, Row, params};
 use serde_json::{Value, json};
@@ -118,7 +118,11 @@ fn properties(received: &Received) -> Value {
 
 /// Pairs of name and value, in their order: a name may be there twice.
 fn headers(headers: &[Header]) -> Value {
-    Value::from_iter(headers.iter().map(|(name, header)| json!([name, value(header)])))
+    Value::from_iter(
+        headers
+            .iter()
+            .map(|(name, header)| json!([name, value(header)])),
+    )
 }
 
 /// A value whose type JSON does not tell is an object that names it.

@@ -4,12 +4,15 @@
 //! into `log`, and no query. Only if there is a row already is it read and
 //! [`fold`](crate::fold::fold) asked.
 
-use homing_protocol::{BatchEvent, BatchRecord, ContentType, Report, Status, Timestamp, to_json};
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use homing_protocol::{
+    BatchEvent, BatchRecord, ContentType, Report, Run, Status, Timestamp, to_json,
+};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::columns::{self, integer};
 use super::dead;
 use super::fault::Answer;
+use super::tail;
 use super::tally::{Place, Tally};
 use crate::fold::{Fold, State, fold};
 use crate::writer::Entry;
@@ -20,25 +23,19 @@ const INSERT_TASK: &str = "
         waited_ms, run_us, worker, content_type, error, reason, retry_at, error_data, payload,
         output, output_derived, newest)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-        ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27,
-        NOT EXISTS (SELECT 1 FROM tasks WHERE task = ?3 AND run > ?4))
-    ON CONFLICT (task, run) DO NOTHING
-    RETURNING newest";
+        ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)
+    ON CONFLICT DO NOTHING";
 
 const INSERT_LOG: &str = "
     INSERT INTO log (position, stored_at, task, run, status, attempt)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
-/// An attempt that is stored already keeps its row: with `late` as it is, or
-/// cleared if it now takes the place, which happens once the task's own row was
-/// removed.
 const INSERT_ATTEMPT: &str = "
     INSERT INTO attempts (task, run, attempt_id, status, attempt, late, stored_at, attempts_max,
         queue, started_at, waited_ms, run_us, worker, content_type, error, reason, retry_at,
         error_data, output)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
-    ON CONFLICT DO UPDATE SET late = min(late, excluded.late)
-    RETURNING number";
+    ON CONFLICT DO NOTHING";
 
 const INSERT_CONFLICT: &str = "
     INSERT INTO conflicts (stored_at, task, run, kind, status, attempt, attempts_max, attempt_id,
@@ -65,6 +62,8 @@ pub(super) struct Group<'a> {
     now: Timestamp,
     /// The position the next change of a task gets.
     position: i64,
+    /// Whether any task has more than one run.
+    replayed: bool,
     tally: Tally,
     insert_task: CachedStatement<'a>,
     insert_log: CachedStatement<'a>,
@@ -80,14 +79,14 @@ struct Stored {
 
 impl<'a> Group<'a> {
     pub(super) fn new(db: &'a Connection, now: Timestamp) -> Answer<Self> {
-        let end: Option<i64> = db
-            .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'log'")?
-            .query_row([], |row| row.get(0))
-            .optional()?;
+        let replayed = db
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'replayed')")?
+            .query_row([], |row| row.get(0))?;
         Ok(Self {
             db,
             now,
-            position: end.unwrap_or(0) + 1,
+            position: tail::end(db)?.number() + 1,
+            replayed,
             tally: Tally::default(),
             insert_task: db.prepare_cached(INSERT_TASK)?,
             insert_log: db.prepare_cached(INSERT_LOG)?,
@@ -100,7 +99,10 @@ impl<'a> Group<'a> {
             Entry::Batch(record) => self.batch(record),
             Entry::Dead(letter) => {
                 if dead::insert(self.db, letter, self.now)? {
-                    letter.reports.iter().try_for_each(|report| self.report(report))?;
+                    letter
+                        .reports
+                        .iter()
+                        .try_for_each(|report| self.report(report))?;
                 }
                 Ok(())
             }
@@ -127,9 +129,10 @@ impl<'a> Group<'a> {
 
     /// Makes `report` what is known of its run, unless something is known.
     fn place(&mut self, report: &Report) -> Answer<bool> {
-        let Some(newest) = self.insert(report)? else {
+        let newest = self.is_newest(report)?;
+        if !self.insert(report, newest)? {
             return Ok(false);
-        };
+        }
         let attempt = match report.status {
             Status::Succeeded => None,
             _ => Some(self.attempt(report, false)?),
@@ -151,57 +154,75 @@ impl<'a> Group<'a> {
         Ok(true)
     }
 
-    /// Inserts the row of a run. Answers whether no later run is known; `None`
-    /// if there is a row for this run.
-    fn insert(&mut self, report: &Report) -> Answer<Option<bool>> {
-        let newest = self.insert_task.query_row(
-            params![
-                self.position,
-                self.now.as_ms(),
-                report.task.as_bytes(),
-                report.run.get(),
-                report.kind,
-                report.status.as_str(),
-                report.attempt,
-                report.attempts_max,
-                report.attempt_id.as_ref().map(|id| &id.as_bytes()[..]),
-                report.digest.as_bytes(),
-                report.queue,
-                report.batch.as_ref().map(|id| &id.as_bytes()[..]),
-                report.row.map(integer),
-                report.correlation_id,
-                report.submitted_at.as_ms(),
-                report.started_at.as_ms(),
-                integer(report.waited_ms),
-                integer(report.run_us),
-                report.worker,
-                report.content_type.as_str(),
-                report.error,
-                report.reason.map(|reason| reason.as_str()),
-                report.retry_at.map(Timestamp::as_ms),
-                report.error_data.as_deref(),
-                report.payload.as_deref(),
-                report.output.as_deref(),
-                derived(report),
-            ],
-            |row| row.get(0),
-        );
-        Ok(newest.optional()?)
+    /// Whether no later run of the task is known. Only once there was a replay
+    /// does it take a query.
+    fn is_newest(&mut self, report: &Report) -> Answer<bool> {
+        if report.run > Run::FIRST && !self.replayed {
+            self.replayed = true;
+            self.db
+                .prepare_cached("INSERT INTO meta VALUES ('replayed', '1') ON CONFLICT DO NOTHING")?
+                .execute([])?;
+        }
+        if !self.replayed {
+            return Ok(true);
+        }
+        let newest = self
+            .db
+            .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE task = ?1 AND run > ?2)")?
+            .query_row(params![report.task.as_bytes(), report.run.get()], |row| {
+                row.get(0)
+            })?;
+        Ok(newest)
+    }
+
+    /// Inserts the row of a run. Answers false if there is one.
+    fn insert(&mut self, report: &Report, newest: bool) -> Answer<bool> {
+        let changed = self.insert_task.execute(params![
+            self.position,
+            self.now.as_ms(),
+            report.task.as_bytes(),
+            report.run.get(),
+            report.kind,
+            report.status.as_str(),
+            report.attempt,
+            report.attempts_max,
+            report.attempt_id.as_ref().map(|id| &id.as_bytes()[..]),
+            report.digest.as_bytes(),
+            report.queue,
+            report.batch.as_ref().map(|id| &id.as_bytes()[..]),
+            report.row.map(integer),
+            report.correlation_id,
+            report.submitted_at.as_ms(),
+            report.started_at.as_ms(),
+            integer(report.waited_ms),
+            integer(report.run_us),
+            report.worker,
+            report.content_type.as_str(),
+            report.error,
+            report.reason.map(|reason| reason.as_str()),
+            report.retry_at.map(Timestamp::as_ms),
+            report.error_data.as_deref(),
+            report.payload.as_deref(),
+            report.output.as_deref(),
+            derived(report),
+            newest,
+        ])?;
+        Ok(changed > 0)
     }
 
     /// Takes the runs before that of `report` out of the counts.
     fn supersede(&mut self, report: &Report) -> Answer<()> {
-        if report.run.get() == 1 {
+        if report.run == Run::FIRST {
             return Ok(());
         }
         let mut statement = self.db.prepare_cached(
             "UPDATE tasks SET newest = 0 WHERE task = ?1 AND run < ?2 AND newest
              RETURNING kind, status, batch",
         )?;
-        let places = statement.query_map(
-            params![report.task.as_bytes(), report.run.get()],
-            |row| place(row, 0),
-        )?;
+        let places = statement
+            .query_map(params![report.task.as_bytes(), report.run.get()], |row| {
+                place(row, 0)
+            })?;
         for place in places {
             self.tally.leave(&place?);
         }
@@ -213,9 +234,8 @@ impl<'a> Group<'a> {
             "SELECT position, newest, attempt, attempt_id, digest, kind, status, batch
              FROM tasks WHERE task = ?1 AND run = ?2",
         )?;
-        let stored = statement.query_row(
-            params![report.task.as_bytes(), report.run.get()],
-            |row| {
+        let stored =
+            statement.query_row(params![report.task.as_bytes(), report.run.get()], |row| {
                 let place = place(row, 5)?;
                 Ok(Stored {
                     position: row.get(0)?,
@@ -228,8 +248,7 @@ impl<'a> Group<'a> {
                     },
                     place,
                 })
-            },
-        );
+            });
         Ok(stored?)
     }
 
@@ -246,31 +265,48 @@ impl<'a> Group<'a> {
 
     /// Stores `report` as an attempt, and answers its number.
     fn attempt(&self, report: &Report, late: bool) -> Answer<i64> {
-        let number = self.db.prepare_cached(INSERT_ATTEMPT)?.query_row(
-            params![
-                report.task.as_bytes(),
-                report.run.get(),
-                attempt_id(report),
-                report.status.as_str(),
-                report.attempt,
-                late,
-                self.now.as_ms(),
-                report.attempts_max,
-                report.queue,
-                report.started_at.as_ms(),
-                integer(report.waited_ms),
-                integer(report.run_us),
-                report.worker,
-                report.content_type.as_str(),
-                report.error,
-                report.reason.map(|reason| reason.as_str()),
-                report.retry_at.map(Timestamp::as_ms),
-                report.error_data.as_deref(),
-                report.output.as_deref(),
-            ],
-            |row| row.get(0),
-        );
-        Ok(number?)
+        let changed = self.db.prepare_cached(INSERT_ATTEMPT)?.execute(params![
+            report.task.as_bytes(),
+            report.run.get(),
+            attempt_id(report),
+            report.status.as_str(),
+            report.attempt,
+            late,
+            self.now.as_ms(),
+            report.attempts_max,
+            report.queue,
+            report.started_at.as_ms(),
+            integer(report.waited_ms),
+            integer(report.run_us),
+            report.worker,
+            report.content_type.as_str(),
+            report.error,
+            report.reason.map(|reason| reason.as_str()),
+            report.retry_at.map(Timestamp::as_ms),
+            report.error_data.as_deref(),
+            report.output.as_deref(),
+        ])?;
+        if changed > 0 {
+            return Ok(self.db.last_insert_rowid());
+        }
+        // Stored already: it came again.
+        let number = self
+            .db
+            .prepare_cached(
+                "SELECT number FROM attempts WHERE task = ?1 AND run = ?2 AND attempt_id = ?3
+                 AND status = ?4 AND attempt = ?5",
+            )?
+            .query_row(
+                params![
+                    report.task.as_bytes(),
+                    report.run.get(),
+                    attempt_id(report),
+                    report.status.as_str(),
+                    report.attempt,
+                ],
+                |row| row.get(0),
+            )?;
+        Ok(number)
     }
 
     fn conflict(&self, report: &Report) -> Answer<()> {

@@ -1,0 +1,133 @@
+use homing_protocol::{BatchEvent, BatchId, BatchRecord, Status};
+use homing_store::{BatchRef, Entry, Position};
+use uuid::Uuid;
+
+use crate::fixture::{Fixture, at, report, task, write};
+
+fn id(number: u128) -> BatchId {
+    Uuid::from_u128(number).into()
+}
+
+fn record(number: u128, event: BatchEvent, ms: i64) -> Entry {
+    Entry::Batch(BatchRecord {
+        batch: id(number),
+        label: "night".to_owned(),
+        event,
+        at: at(ms),
+    })
+}
+
+#[tokio::test]
+async fn a_batch_is_the_same_in_whatever_order_its_records_come() {
+    let records = [
+        record(1, BatchEvent::Opened, 10),
+        record(1, BatchEvent::Sealed { total: 3 }, 20),
+        record(1, BatchEvent::Sealed { total: 4 }, 30),
+    ];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
+        let fixture = Fixture::new();
+        let mut writer = fixture.writer();
+        for place in order {
+            writer.write(&[records[place].clone()], at(1)).unwrap();
+        }
+
+        let batch = fixture.store().await.batch(&BatchRef::Id(id(1))).await;
+
+        let batch = batch.unwrap().unwrap();
+        assert_eq!(batch.opened_at, Some(at(10)));
+        assert_eq!(batch.sealed_at, Some(at(30)));
+        assert_eq!((batch.total, batch.pending()), (Some(4), Some(4)));
+    }
+}
+
+#[tokio::test]
+async fn its_counts_follow_its_tasks() {
+    let fixture = Fixture::new();
+    let mut writer = fixture.writer();
+    writer
+        .write(&[record(1, BatchEvent::Sealed { total: 3 }, 20)], at(1))
+        .unwrap();
+    let in_batch = |number, status| {
+        let mut report = report(number, status);
+        report.batch = Some(id(1));
+        report
+    };
+    write(
+        &mut writer,
+        &[
+            in_batch(1, Status::Retrying),
+            in_batch(1, Status::Succeeded),
+            in_batch(2, Status::Retrying),
+            report(3, Status::Failed),
+        ],
+    );
+
+    let batch = "night".parse().unwrap();
+    let batch = fixture.store().await.batch(&batch).await.unwrap().unwrap();
+
+    assert_eq!(batch.counts.get(Status::Succeeded), 1);
+    assert_eq!(batch.counts.get(Status::Retrying), 1);
+    assert_eq!((batch.pending(), batch.unclosed()), (Some(1), Some(2)));
+}
+
+#[tokio::test]
+async fn outcomes_may_come_before_their_batch() {
+    let fixture = Fixture::new();
+    let mut first = report(1, Status::Succeeded);
+    first.batch = Some(id(1));
+    write(&mut fixture.writer(), &[first]);
+    let store = fixture.store().await;
+
+    let batch = store.batch(&BatchRef::Id(id(1))).await.unwrap().unwrap();
+
+    assert_eq!((batch.total, batch.counts.total()), (None, 1));
+    assert_eq!(store.batch(&BatchRef::Id(id(2))).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_label_means_the_batch_that_was_opened_last() {
+    let fixture = Fixture::new();
+    let entries = [
+        record(1, BatchEvent::Opened, 10),
+        record(2, BatchEvent::Opened, 30),
+        record(3, BatchEvent::Opened, 20),
+    ];
+    fixture.writer().write(&entries, at(1)).unwrap();
+    let store = fixture.store().await;
+
+    let batch = store.batch(&BatchRef::Label("night".to_owned())).await;
+    let ids = store.batches(Some("night"), 10).await.unwrap();
+
+    assert_eq!(batch.unwrap().unwrap().id, id(2));
+    assert_eq!(
+        ids.iter().map(|b| b.id).collect::<Vec<_>>(),
+        [2, 3, 1].map(id)
+    );
+    assert_eq!(store.batches(None, 2).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn its_tasks_come_in_parts() {
+    let fixture = Fixture::new();
+    let reports: Vec<_> = (1..=5)
+        .map(|number| {
+            let mut report = report(number, Status::Succeeded);
+            report.batch = (number != 3).then(|| id(1));
+            report
+        })
+        .collect();
+    write(&mut fixture.writer(), &reports);
+    let store = fixture.store().await;
+
+    let (mut tasks, mut after) = (Vec::new(), Position::START);
+    loop {
+        let (part, position) = store.batch_tasks(id(1), &after, 3).await.unwrap();
+        if part.is_empty() {
+            break;
+        }
+        tasks.extend(part);
+        after = position;
+    }
+
+    assert_eq!(tasks, [1, 2, 4, 5].map(task));
+}

@@ -1,0 +1,234 @@
+use homing_protocol::{ContentType, Digest, Report, Run, Status};
+use homing_store::{Entry, Filter, Position};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::fixture::{Fixture, at, report, task, write};
+
+fn statuses(reports: impl IntoIterator<Item = Report>) -> Vec<Status> {
+    reports.into_iter().map(|report| report.status).collect()
+}
+
+#[tokio::test]
+async fn a_report_that_comes_again_changes_nothing() {
+    let fixture = Fixture::new();
+    let mut writer = fixture.writer();
+    let reports = [
+        report(1, Status::Retrying),
+        report(1, Status::Failed),
+        report(2, Status::Succeeded),
+        report(3, Status::Expired),
+        report(3, Status::Succeeded),
+    ];
+    write(&mut writer, &reports);
+    let store = fixture.store().await;
+    let before = (
+        store.last(&Filter::all(), 100).await.unwrap().records,
+        store.stats(None).await.unwrap(),
+        store.task(task(3)).await.unwrap(),
+    );
+
+    write(&mut writer, &reports);
+    let entries: Vec<_> = reports.into_iter().rev().map(Entry::Report).collect();
+    writer.write(&entries, at(2_000)).unwrap();
+
+    let after = (
+        store.last(&Filter::all(), 100).await.unwrap().records,
+        store.stats(None).await.unwrap(),
+        store.task(task(3)).await.unwrap(),
+    );
+    assert_eq!(before, after);
+    assert_eq!(after.0.len(), 5);
+}
+
+#[tokio::test]
+async fn the_first_outcome_stays_and_a_later_one_is_kept_beside_it() {
+    let fixture = Fixture::new();
+    write(
+        &mut fixture.writer(),
+        &[report(1, Status::Failed), report(1, Status::Succeeded)],
+    );
+
+    let task = fixture.store().await.task(task(1)).await.unwrap().unwrap();
+
+    assert_eq!(task.record.report, report(1, Status::Failed));
+    let late: Vec<_> = task.attempts.iter().map(|attempt| attempt.late).collect();
+    assert_eq!(late, [false, true]);
+    assert_eq!(
+        task.attempts[1].report.output,
+        report(1, Status::Succeeded).output
+    );
+}
+
+#[tokio::test]
+async fn every_error_of_a_task_is_kept() {
+    let fixture = Fixture::new();
+    let reports: Vec<_> = (1..=3)
+        .map(|attempt| {
+            let status = [Status::Retrying, Status::Retrying, Status::Exhausted];
+            let mut report = report(1, status[attempt as usize - 1]);
+            report.attempt = attempt;
+            report.attempt_id = Some(Uuid::from_u128(u128::from(attempt)).into());
+            report.error = Some(format!("error {attempt}"));
+            report
+        })
+        .collect();
+    write(&mut fixture.writer(), &reports);
+
+    let task = fixture.store().await.task(task(1)).await.unwrap().unwrap();
+
+    let errors: Vec<_> = task.attempts.into_iter().map(|a| a.report.error).collect();
+    assert_eq!(errors, [1, 2, 3].map(|n| Some(format!("error {n}"))));
+    assert_eq!(task.record.report, reports[2]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_comes_after_the_outcome_does_not_reopen_the_task() {
+    let fixture = Fixture::new();
+    write(
+        &mut fixture.writer(),
+        &[report(1, Status::Succeeded), report(1, Status::Retrying)],
+    );
+    let store = fixture.store().await;
+
+    let task = store.task(task(1)).await.unwrap().unwrap();
+
+    assert_eq!(task.record.report.status, Status::Succeeded);
+    assert_eq!(task.attempts.len(), 1);
+    assert_eq!(
+        store.last(&Filter::all(), 10).await.unwrap().records.len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_late_success_takes_the_place_of_a_dead_letter() {
+    let fixture = Fixture::new();
+    let mut dead = report(1, Status::Dead);
+    dead.kind = "?".to_owned();
+    write(
+        &mut fixture.writer(),
+        &[dead.clone(), report(1, Status::Succeeded), dead],
+    );
+    let store = fixture.store().await;
+
+    let log = store.last(&Filter::all(), 10).await.unwrap().records;
+    let log = statuses(log.into_iter().map(|record| record.report));
+
+    assert_eq!(log, [Status::Dead, Status::Succeeded]);
+    let stats = store.stats(None).await.unwrap();
+    assert_eq!(stats.len(), 1);
+    assert_eq!(stats[0].kind, "demo.echo");
+    assert_eq!(stats[0].counts.total(), 1);
+}
+
+#[tokio::test]
+async fn another_payload_with_the_same_id_is_a_conflict_and_stays_beside() {
+    let fixture = Fixture::new();
+    let mut other = report(1, Status::Succeeded);
+    other.digest = Digest::of(b"other");
+    write(
+        &mut fixture.writer(),
+        &[report(1, Status::Failed), other.clone(), other.clone()],
+    );
+    let store = fixture.store().await;
+
+    let task = store.task(task(1)).await.unwrap().unwrap();
+
+    assert_eq!(task.record.report, report(1, Status::Failed));
+    assert_eq!(task.conflicts.len(), 1);
+    assert_eq!(task.conflicts[0].report, other);
+}
+
+#[tokio::test]
+async fn a_later_run_is_the_one_that_counts_in_whatever_order_they_come() {
+    let mut second = report(1, Status::Succeeded);
+    second.run = Run::FIRST.next();
+    let first = report(1, Status::Failed);
+    for order in [
+        [first.clone(), second.clone()],
+        [second.clone(), first.clone()],
+    ] {
+        let fixture = Fixture::new();
+        write(&mut fixture.writer(), &order);
+        let store = fixture.store().await;
+
+        let task = store.task(task(1)).await.unwrap().unwrap();
+
+        assert_eq!(task.record.report, second);
+        assert_eq!(task.earlier[0].report, first);
+        let counts = store.stats(None).await.unwrap()[0].counts;
+        assert_eq!((counts.total(), counts.get(Status::Succeeded)), (1, 1));
+        assert_eq!(store.list(&Filter::all(), 10).await.unwrap().len(), 1);
+    }
+}
+
+fn any_report() -> impl Strategy<Value = Report> {
+    let ids = (1_u128..4, 1_u32..3, prop::sample::select(&Status::ALL[1..]));
+    let numbers = (any::<u64>(), any::<u64>(), any::<i64>(), any::<u32>());
+    let texts = (".{0,20}", ".{0,20}", prop::option::of(".{0,20}"));
+    let bytes = prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
+    let rest = (any::<bool>(), prop::option::of(0_u128..2), bytes, 0_u128..4);
+    (ids, numbers, texts, rest).prop_map(|(ids, numbers, texts, rest)| {
+        let digest = Digest::of(&(ids.0 + u128::from(numbers.3 == 0)).to_be_bytes());
+        let run = Run::new(ids.1).unwrap();
+        let mut report = Report::bare(task(ids.0), run, texts.0, ids.2, digest);
+        report.attempt_id = (rest.3 > 0).then(|| Uuid::from_u128(rest.3).into());
+        report.attempt = numbers.3;
+        report.row = Some(numbers.0);
+        report.waited_ms = numbers.0;
+        report.run_us = numbers.1;
+        report.submitted_at = at(numbers.2);
+        report.worker = texts.1;
+        report.correlation_id = texts.2.clone();
+        report.error = texts.2;
+        report.content_type = if rest.0 {
+            ContentType::Json
+        } else {
+            ContentType::MessagePack
+        };
+        report.batch = rest.1.map(|id| Uuid::from_u128(id).into());
+        report.output = rest.2.clone().map(Into::into);
+        report.payload = rest.2.map(Into::into);
+        report
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// No report that can be decoded is refused by the schema, so none can stop
+    /// the others; and the counts are those of the rows, whatever came.
+    #[test]
+    fn whatever_is_reported_is_stored_and_counted(
+        reports in prop::collection::vec(any_report(), 1..24),
+    ) {
+        let fixture = Fixture::new();
+        let mut writer = fixture.writer();
+        let entries: Vec<_> = reports.into_iter().map(Entry::Report).collect();
+
+        for group in entries.chunks(5) {
+            prop_assert!(writer.write(group, at(1)).is_ok());
+        }
+
+        let shell = fixture.shell();
+        let wrong: i64 = shell.query_row(
+            "SELECT count(*) FROM (
+                 SELECT kind, status, count(*) FROM tasks WHERE newest GROUP BY kind, status
+                 EXCEPT SELECT kind, status, tasks FROM kind_counts)
+             ", [], |row| row.get(0)).unwrap();
+        prop_assert_eq!(wrong, 0);
+        let sums: (i64, i64, i64) = shell.query_row(
+            "SELECT (SELECT count(*) FROM tasks WHERE newest),
+                    (SELECT sum(tasks) FROM kind_counts),
+                    (SELECT count(*) FROM tasks t JOIN log USING (position))
+             ", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        prop_assert_eq!(sums.0, sums.1);
+        prop_assert!(sums.2 >= sums.0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let tail = runtime.block_on(async {
+            fixture.store().await.tail(&Position::START, &Filter::all(), 100).await
+        });
+        prop_assert!(tail.is_ok_and(|tail| tail.at_end));
+    }
+}
