@@ -1,18 +1,47 @@
 //! Moves outcomes, batch records and dead letters from the broker into a store.
+//!
+//! ```text
+//! results ─┐
+//!          ├─ decode (async) ─ bounded channel ─ write (one thread) ─ ack
+//! dead ────┘
+//! ```
+//!
+//! # Invariants
+//!
+//! A delivery is acked only with the store's proof that it is committed. What
+//! cannot be read is stored as it is, so no message ever blocks its queue. What
+//! a message on `results` means is decided by the exchange it came through,
+//! which the broker sets, never by its headers.
+//!
+//! # Failure
+//!
+//! While the store cannot be written, nothing is acked and nothing more is
+//! received than fits the prefetch: outcomes wait in their queue. The same
+//! group is tried again until it is stored. A crash between commit and ack
+//! brings entries again, which changes nothing in the store.
 
 mod config;
+mod decode;
 mod error;
+mod open;
+mod receive;
+mod write;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
-use homing_broker::Broker;
+use homing_broker::{Broker, Source};
 use homing_store::StoreUrl;
 
 pub use config::CollectorConfig;
 pub use error::CollectorError;
 
-/// Why a collector ended without an error.
+use open::open;
+use receive::Consumers;
+use write::WriteThread;
+
+/// Why a collector ended without an error: it was told to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Stopped {
@@ -23,7 +52,8 @@ pub struct Stopped {
 
 /// Collects until `stop` ends, then stores what it has received and ends.
 ///
-/// Waits for the store if another collector has it, and for the broker.
+/// Waits for the store if another collector has it, and for the broker as long
+/// as that broker is patient.
 ///
 /// # Errors
 ///
@@ -39,6 +69,36 @@ pub async fn run(
     config: CollectorConfig,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<Stopped, CollectorError> {
-    let _ = (broker, store, config, stop);
-    unimplemented!()
+    let mut stop = pin!(stop);
+    let Some(writer) = open(store, stop.as_mut()).await? else {
+        return Ok(Stopped { stored: 0 });
+    };
+    let consumers = async {
+        Ok::<_, CollectorError>(Consumers {
+            results: broker.consumer(Source::Results, config.prefetch).await?,
+            dead: broker.consumer(Source::Dead, config.prefetch_dead).await?,
+        })
+    };
+    let mut consumers = tokio::select! {
+        consumers = consumers => consumers?,
+        () = stop.as_mut() => return Ok(Stopped { stored: 0 }),
+    };
+    tracing::info!(
+        store.url = %store,
+        store.tasks = writer.stored()?,
+        "collecting from {} into {store}",
+        broker.place(),
+    );
+    let mut thread = WriteThread::start(writer);
+    consumers
+        .receive(broker.topology(), &mut thread, stop)
+        .await;
+    let ended = thread.end().await;
+    consumers.close().await;
+    let stored = ended?;
+    tracing::info!(
+        store.entries = stored,
+        "collector drained: {stored} entries stored"
+    );
+    Ok(Stopped { stored })
 }

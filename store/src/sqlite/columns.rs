@@ -10,10 +10,9 @@ use uuid::Uuid;
 
 use super::fault::Fault;
 
-/// Reads the report in the columns of `row` from `first` on, in this order:
-/// task, run, kind, status, attempt, attempts_max, attempt_id, digest, queue,
-/// batch, row, correlation_id, submitted_at, started_at, waited_ms, run_us,
-/// worker, content_type, error, reason, retry_at, error_data, payload, output.
+/// Reads the report in the columns of `row` from `first` on, in the order of
+/// the fields below, which is also that of the columns of `tasks`, up to the
+/// output at the end.
 pub(super) fn report(row: &Row<'_>, first: usize) -> rusqlite::Result<Report> {
     let mut columns = Columns { row, at: first };
     let task = columns.uuid()?;

@@ -60,6 +60,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
         io::ErrorKind::NotFound => StoreError::Missing { path: path.into() },
         _ => unreadable(path, source),
     })?;
+    refuse_folder(path)?;
     let open = || -> Result<_, Fault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
@@ -72,6 +73,15 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     schema::check(&connection, path).map_err(unreadable_if_closed)?;
     schema::check_readable(&connection, path)?;
     Ok(connection)
+}
+
+/// SQLite calls it an error of the disk.
+fn refuse_folder(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        let (path, what) = (path.into(), "it is a directory");
+        return Err(StoreError::Foreign { path, what });
+    }
+    Ok(())
 }
 
 /// To a reader a file that cannot be opened is unreadable.
@@ -124,6 +134,7 @@ fn private() -> OpenOptions {
 /// Opens the file at `path` for writing and checks that it is ours, or empty.
 /// Changes nothing in it.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    refuse_folder(path)?;
     let open = || -> Result<_, Fault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;

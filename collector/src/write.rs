@@ -1,0 +1,230 @@
+//! The thread that writes: group commit, then acks.
+//!
+//! It takes what is there and commits it at once, so a lone outcome waits for
+//! nobody; what arrives during a commit is the next group, so groups grow with
+//! the load by themselves.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, SystemTime};
+
+use homing_broker::Token;
+use homing_protocol::{Proof, Timestamp, chain};
+use homing_store::{Committed, Entry, StoreError, Writer};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Most entries in one group. Larger ones are not faster, but take longer to
+/// write again after a failure.
+const GROUP_ENTRIES_MAX: usize = 2_000;
+
+/// Most bytes in one group, up to the last message that passes it.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Messages that wait for the thread: a group of singles. The prefetch bounds
+/// what waits before them.
+const QUEUE_MAX: usize = 2_000;
+
+/// Pauses between attempts to write while the store fails.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A message's entries, and the right to answer for it once they are stored.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) token: Token,
+}
+
+/// What writes groups; a store, or in a test one that fails.
+trait Sink {
+    type Proof: Proof;
+    fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Self::Proof, StoreError>;
+}
+
+impl Sink for Writer {
+    type Proof = Committed;
+
+    fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Committed, StoreError> {
+        Self::write(self, entries, now)
+    }
+}
+
+/// The handle of the thread. Dropped, the thread writes what it has and ends.
+#[derive(Debug)]
+pub(crate) struct WriteThread {
+    items: mpsc::Sender<Item>,
+    /// Never sent to: that it is gone tells the thread to try no longer.
+    patience: Sender<()>,
+    thread: JoinHandle<Result<u64, StoreError>>,
+}
+
+impl WriteThread {
+    pub(crate) fn start(writer: Writer) -> Self {
+        let (items, rx) = mpsc::channel(QUEUE_MAX);
+        let (patience, patient) = channel();
+        Self {
+            items,
+            patience,
+            // Joined by `end`; ends by itself once `items` is gone.
+            thread: tokio::task::spawn_blocking(move || write_all(writer, rx, &patient)),
+        }
+    }
+
+    /// Hands `item` over, once there is room. If the thread has ended, the
+    /// item's delivery goes back to its queue.
+    pub(crate) async fn store(&self, item: Item) {
+        let _back = self.items.send(item).await;
+    }
+
+    /// Waits until the thread has ended by itself: the store failed for good.
+    pub(crate) async fn ended(&self) {
+        self.items.closed().await;
+    }
+
+    /// Waits until everything handed over is stored, or cannot be now. Answers
+    /// how many entries the thread stored in all.
+    pub(crate) async fn end(self) -> Result<u64, StoreError> {
+        drop((self.items, self.patience));
+        match self.thread.await {
+            Ok(ended) => ended,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is shutting down: nobody polls this any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+fn write_all(
+    mut sink: impl Sink,
+    mut items: mpsc::Receiver<Item>,
+    patient: &Receiver<()>,
+) -> Result<u64, StoreError> {
+    let mut stored = 0;
+    while let Some(first) = items.blocking_recv() {
+        let (entries, tokens) = group(first, &mut items);
+        let Some(proof) = write(&mut sink, &entries, patient)? else {
+            // The store fails and nobody waits for it any more: the tokens go,
+            // and with them the deliveries back to their queues.
+            return Ok(stored);
+        };
+        stored += entries.len() as u64;
+        for token in tokens {
+            token.ack(&proof);
+        }
+    }
+    Ok(stored)
+}
+
+/// `first` and what is there already.
+fn group(first: Item, items: &mut mpsc::Receiver<Item>) -> (Vec<Entry>, Vec<Token>) {
+    let (mut entries, mut tokens, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut next = Some(first);
+    while let Some(item) = next {
+        bytes += item.entries.iter().map(Entry::bytes).sum::<usize>();
+        entries.extend(item.entries);
+        tokens.push(item.token);
+        let full = entries.len() >= GROUP_ENTRIES_MAX || bytes >= GROUP_BYTES_MAX;
+        next = if full { None } else { items.try_recv().ok() };
+    }
+    (entries, tokens)
+}
+
+/// Writes one group, again and again if need be. `None` if it failed and there
+/// is no patience left.
+fn write<S: Sink>(
+    sink: &mut S,
+    entries: &[Entry],
+    patient: &Receiver<()>,
+) -> Result<Option<S::Proof>, StoreError> {
+    let mut pause = PAUSE_FIRST;
+    let mut said = false;
+    loop {
+        let error = match sink.write(entries, Timestamp::from(SystemTime::now())) {
+            Ok(proof) => {
+                if said {
+                    tracing::info!("the store can be written again");
+                }
+                return Ok(Some(proof));
+            }
+            Err(error) if error.is_transient() => error,
+            Err(error) => return Err(error),
+        };
+        if !said {
+            said = true;
+            tracing::warn!(
+                error = chain(&error),
+                "the store cannot be written: outcomes wait in their queue until it can",
+            );
+        }
+        if patient.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            return Ok(None);
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Stored;
+
+    impl Proof for Stored {}
+
+    /// Answers with each of these, the last first.
+    struct Answers(Vec<Result<(), StoreError>>);
+
+    impl Sink for Answers {
+        type Proof = Stored;
+
+        fn write(&mut self, _: &[Entry], _: Timestamp) -> Result<Stored, StoreError> {
+            self.0
+                .pop()
+                .expect("no more answers are asked for")
+                .map(|()| Stored)
+        }
+    }
+
+    fn full() -> StoreError {
+        StoreError::Full {
+            path: "a.db".into(),
+        }
+    }
+
+    fn corrupt() -> StoreError {
+        StoreError::Corrupt {
+            path: "a.db".into(),
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_group_is_written_again_until_the_disk_has_room() {
+        let (_patience, patient) = channel();
+        let mut sink = Answers(vec![Ok(()), Err(full()), Err(full())]);
+
+        let written = write(&mut sink, &[], &patient);
+
+        assert!(written.is_ok_and(|proof| proof.is_some()));
+        assert!(sink.0.is_empty());
+    }
+
+    #[test]
+    fn what_waiting_does_not_cure_ends_it() {
+        let (_patience, patient) = channel();
+
+        let written = write(&mut Answers(vec![Err(corrupt())]), &[], &patient);
+
+        assert!(matches!(written, Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn there_is_no_proof_if_the_store_fails_while_it_stops() {
+        let (patience, patient) = channel();
+        drop(patience);
+
+        let written = write(&mut Answers(vec![Err(full())]), &[], &patient);
+
+        assert!(written.is_ok_and(|proof| proof.is_none()));
+    }
+}
