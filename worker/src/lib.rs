@@ -50,6 +50,8 @@ mod command;
 mod config;
 mod engine;
 mod error;
+#[cfg(test)]
+mod eventually;
 mod handler;
 mod registry;
 mod settle;

@@ -136,9 +136,19 @@ fn code(status: ExitStatus) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::future::Future;
     use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitCode;
+
+    use clap::Parser;
 
     use super::*;
+    use crate::Worker;
+    use crate::cli::start::{Program, worker_main_with};
+    use crate::eventually::eventually;
+
+    const ROLE: &str = "HOMING_TEST_WORKER";
 
     #[test]
     fn a_child_that_died_is_started_again_and_one_that_ended_is_not() {
@@ -148,5 +158,111 @@ mod tests {
 
         assert!(crashes.into_iter().all(is_crash));
         assert!(!ends.into_iter().any(is_crash));
+    }
+
+    /// A worker of two processes, which wait for a broker that is not there:
+    /// `test` again, as a program of its own.
+    fn worker_of_two(test: &str) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(ROLE, "1")
+            .env("RUST_TEST_THREADS", "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs that worker, in its own process or in one of its children.
+    fn be_the_worker() -> bool {
+        if std::env::var_os(ROLE).is_none() {
+            return false;
+        }
+        let flags = [
+            "worker",
+            "--processes",
+            "2",
+            "--broker",
+            "amqp://127.0.0.1:1",
+        ];
+        let args = Program::parse_from(flags).args;
+        let kind = "a".parse().unwrap();
+        let code = worker_main_with(args, async || Ok(Worker::new().command(kind, "true")));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+        true
+    }
+
+    fn block_on(test: impl Future<Output = ()>) {
+        // Not around a worker, which has a runtime of its own.
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(test);
+    }
+
+    fn pid(child: &Child) -> Pid {
+        Pid::from_raw(child.id().unwrap().cast_signed()).unwrap()
+    }
+
+    /// The living processes that `parent` started.
+    fn children(parent: Pid) -> Vec<Pid> {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let stats = processes.filter_map(|process| {
+            let id = process.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            let mut fields = stat.rsplit(')').next()?.split_whitespace();
+            let (state, of) = (fields.next()?, fields.next()?.parse::<i32>().ok()?);
+            let alive = state != "Z" && of == parent.as_raw_nonzero().get();
+            alive.then(|| Pid::from_raw(id)).flatten()
+        });
+        stats.collect()
+    }
+
+    fn is_alive(id: Pid) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", id.as_raw_nonzero()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[test]
+    fn a_killed_child_is_replaced_and_all_end_when_told_to() {
+        if !be_the_worker() {
+            let name = "cli::processes::tests::a_killed_child_is_replaced_and_all_end_when_told_to";
+            block_on(kill_a_child_then_stop(name));
+        }
+    }
+
+    async fn kill_a_child_then_stop(name: &str) {
+        let mut worker = worker_of_two(name);
+        let parent = pid(&worker);
+        eventually("two children", || children(parent).len() == 2).await;
+        let victim = children(parent)[0];
+
+        kill_process(victim, Signal::KILL).unwrap();
+
+        let replaced = || children(parent).len() == 2 && !children(parent).contains(&victim);
+        eventually("another child", replaced).await;
+        let last = children(parent);
+        kill_process(parent, Signal::TERM).unwrap();
+        assert!(worker.wait().await.unwrap().success());
+        assert!(!last.into_iter().any(is_alive));
+    }
+
+    #[test]
+    fn children_end_when_their_parent_is_killed() {
+        if !be_the_worker() {
+            let name = "cli::processes::tests::children_end_when_their_parent_is_killed";
+            block_on(kill_the_parent(name));
+        }
+    }
+
+    async fn kill_the_parent(name: &str) {
+        let mut worker = worker_of_two(name);
+        let parent = pid(&worker);
+        eventually("two children", || children(parent).len() == 2).await;
+        let orphans = children(parent);
+
+        worker.kill().await.unwrap();
+
+        eventually("no orphans", || !orphans.iter().copied().any(is_alive)).await;
     }
 }

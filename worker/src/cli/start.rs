@@ -44,9 +44,9 @@ impl fmt::Debug for StartError {
                   be safe to do twice.",
     max_term_width = 80
 )]
-struct Program {
+pub(super) struct Program {
     #[command(flatten)]
-    args: WorkerArgs,
+    pub(super) args: WorkerArgs,
 }
 
 /// The whole `main` of a worker program: reads the flags of [`WorkerArgs`],

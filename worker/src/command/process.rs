@@ -143,7 +143,57 @@ async fn tail(mut stderr: impl AsyncRead + Unpin, bytes_max: usize) -> io::Resul
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
+    use bytes::Bytes;
+    use homing_protocol::{AttemptNumber, ContentType, Payload};
+    use uuid::Uuid;
+
     use super::*;
+    use crate::attempt::{Cutoff, Frame};
+
+    fn brief() -> Brief {
+        Brief {
+            kind: "tool.test".parse().unwrap(),
+            payload: Payload {
+                bytes: Bytes::new(),
+                content_type: ContentType::Json,
+            },
+            frame: Frame {
+                task: Uuid::nil().into(),
+                number: AttemptNumber::FIRST,
+                is_last: false,
+                timeout_at: Instant::now(),
+                cutoff: Cutoff::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_command_is_not_told_where_broker_and_store_are() {
+        let command = command("true", &brief());
+
+        let hidden: Vec<_> = command
+            .as_std()
+            .get_envs()
+            .filter_map(|(name, value)| value.is_none().then_some(name))
+            .collect();
+        for name in ["AMQP_URL", "HOMING_BROKER", "HOMING_STORE"] {
+            assert!(hidden.contains(&OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_does_not_begin_without_its_line() {
+        let mut command = command(&script("echo begun"), &brief());
+
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+
+        assert_eq!(
+            (output.status.code(), output.stdout),
+            (Some(125), Vec::new())
+        );
+    }
 
     #[tokio::test]
     async fn the_end_of_a_long_text_is_kept() {

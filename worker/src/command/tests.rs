@@ -1,5 +1,5 @@
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use homing_protocol::{AttemptNumber, ContentType, Payload};
@@ -9,9 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::attempt::{Cutoff, Frame};
-
-/// Longer than anything here may take.
-const FAILURE_BOUND: Duration = Duration::from_secs(20);
+use crate::eventually::{FAILURE_BOUND, eventually};
 
 fn brief(payload: Payload) -> Brief {
     Brief {
@@ -72,14 +70,14 @@ async fn a_message_pack_task_gets_a_message_pack_output() {
 }
 
 #[tokio::test]
-async fn the_task_is_in_the_environment_and_the_broker_is_not() {
-    let command = r#"printf '["%s","%s","%s","%s"]' "$HOMING_KIND" "$HOMING_ATTEMPT" "$HOMING_TASK_ID" "$AMQP_URL$HOMING_BROKER$HOMING_STORE""#;
+async fn the_task_is_in_the_environment() {
+    let command = r#"printf '["%s","%s","%s"]' "$HOMING_KIND" "$HOMING_ATTEMPT" "$HOMING_TASK_ID""#;
 
     let Ended::Output(output) = run(command).await else {
         panic!("it has an output");
     };
 
-    assert_eq!(output, format!(r#"["tool.test","1","{}",""]"#, Uuid::nil()));
+    assert_eq!(output, format!(r#"["tool.test","1","{}"]"#, Uuid::nil()));
 }
 
 #[tokio::test]
@@ -160,21 +158,22 @@ async fn what_a_command_leaves_behind_ends_with_it() {
 
 #[tokio::test]
 async fn a_command_dies_with_its_attempt() {
-    let directory = std::env::temp_dir().join(format!("homing-{}", Uuid::now_v7()));
+    let pipe = std::env::temp_dir().join(format!("homing-{}", Uuid::now_v7()));
     let command = format!(
         "mkfifo {0}; sleep 1000 & echo $! > {0}; wait",
-        directory.display()
+        pipe.display()
     );
-    let Launch::Async(run) = Commands::default().handler(&command)(brief(json("1"))) else {
+    let commands = Commands::default();
+    let Launch::Async(run) = commands.handler(&command)(brief(json("1"))) else {
         panic!("a command is async");
     };
     let attempt = tokio::spawn(run);
-    let pid = written(&directory).await;
+    let pid = written(&pipe).await;
 
     attempt.abort();
 
     gone(pid.trim()).await;
-    std::fs::remove_file(&directory).unwrap();
+    std::fs::remove_file(&pipe).unwrap();
 }
 
 /// Goal: a worker that is killed with `kill -9` takes its commands with it.
@@ -218,7 +217,7 @@ async fn a_command_dies_with_a_killed_worker() {
 
 /// Waits for what a command writes into a pipe at `path`, which it makes.
 async fn written(path: &std::path::Path) -> String {
-    eventually(|| path.exists()).await;
+    eventually("the command begins", || path.exists()).await;
     let path = path.to_owned();
     let read = move || std::fs::read_to_string(path).unwrap();
     tokio::task::spawn_blocking(read).await.unwrap()
@@ -226,17 +225,5 @@ async fn written(path: &std::path::Path) -> String {
 
 async fn gone(pid: &str) {
     let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
-    eventually(|| test_kill_process(pid).is_err()).await;
-}
-
-/// Polls, where there is nothing to wait for.
-async fn eventually(holds: impl Fn() -> bool) {
-    let holds = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(FAILURE_BOUND, holds)
-        .await
-        .expect("it becomes so");
+    eventually("the command ends", || test_kill_process(pid).is_err()).await;
 }

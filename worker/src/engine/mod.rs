@@ -81,7 +81,7 @@ struct Running {
     /// Cancelled when the senders are to send what they have and end.
     flush: CancellationToken,
     /// Ends deliveries that are being dealt with when `run` is dropped.
-    _guards: [DropGuard; 2],
+    _guards: [DropGuard; 3],
 }
 
 /// Runs until `stop` ends or nothing can go on, then drains.
@@ -145,6 +145,7 @@ async fn open(
         intakes.spawn(intake::run(Arc::clone(&engine), consumer, queue));
     }
     let guards = [
+        engine.cutoff.passed.clone().drop_guard(),
         engine.dropped.clone().drop_guard(),
         engine.publishing.abandoned.clone().drop_guard(),
     ];
