@@ -1,8 +1,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::ContentType;
-use crate::envelope::{H_VERSION, Headers, VERSION, size};
+use crate::decode::size;
+use crate::envelope::VERSION;
 use crate::error::{DecodeError, EncodeError};
+use crate::headers::{H_VERSION, Headers};
 use crate::id::BatchId;
 use crate::limit::PAYLOAD_BYTES_MAX;
 use crate::message::{Destination, HeaderValue, Message, Properties, Received};
@@ -55,6 +57,13 @@ impl BatchRecord {
             ..Properties::default()
         };
         let body = ContentType::Json.encode("a batch record", self)?;
+        if body.len() > PAYLOAD_BYTES_MAX {
+            return Err(EncodeError::TooLarge {
+                what: "a batch record",
+                bytes: body.len(),
+                bytes_max: PAYLOAD_BYTES_MAX,
+            });
+        }
         Ok(Message {
             destination: Destination::Batches,
             properties,
@@ -74,11 +83,17 @@ impl BatchRecord {
             return Err(DecodeError::Version { got, supported });
         }
         size("a batch record", received.body.len(), PAYLOAD_BYTES_MAX)?;
-        ContentType::Json
-            .decode(&received.body)
-            .map_err(|problem| DecodeError::Body {
-                expected: "a batch record",
-                problem,
-            })
+        let body = |problem| DecodeError::Body {
+            expected: "a batch record",
+            problem,
+        };
+        let record: Self = ContentType::Json.decode(&received.body).map_err(body)?;
+        match record.event {
+            // No database has room for it.
+            BatchEvent::Sealed { total } if i64::try_from(total).is_err() => {
+                Err(body(format!("a total of {total}")))
+            }
+            _ => Ok(record),
+        }
     }
 }

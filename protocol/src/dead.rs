@@ -5,21 +5,28 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::envelope::{H_BUNDLE, H_TASK, decode_tasks};
+use crate::decode::{decode_tasks, identify, salvage_tasks};
+use crate::envelope::Envelope;
 use crate::error::DecodeError;
-use crate::id::{Digest, TaskId};
-use crate::limit::HEADER_BYTES_MAX;
-use crate::message::{Destination, Header, HeaderValue, Message, Received};
+use crate::headers::{
+    H_DETAIL, H_MESSAGE, H_QUEUE, H_REASON, H_TASK, H_VERSION, Headers, is_carried, is_known, push,
+};
+use crate::id::TaskId;
+use crate::limit::{ERROR_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX};
+use crate::message::{Destination, Header, Message, Properties, Received, header_bytes};
+use crate::name::TaskKind;
 use crate::report::Report;
 use crate::status::Status;
 use crate::time::Timestamp;
 
-pub(crate) const H_REASON: &str = "homing-reason";
-pub(crate) const H_DETAIL: &str = "homing-detail";
-pub(crate) const H_QUEUE: &str = "homing-queue";
-
 /// Most bytes of a detail that travel in a header: 1 KiB of the 4 there are.
 const DETAIL_BYTES_MAX: usize = 1 << 10;
+
+/// Said in the detail of a message whose headers do not all fit beside it.
+const LEFT_OUT: &str = "; headers for which there is no room are left out";
+
+/// The kind of a task that has no valid one.
+const NO_KIND: &str = "?";
 
 /// Why a message is a dead letter.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -114,6 +121,9 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// The message a worker publishes for a delivery it cannot settle: the
     /// delivery with the reason beside it.
+    ///
+    /// Which task it is stays readable, although its `message_id` changes.
+    /// Headers that would make it too large to publish are left out, ours last.
     pub fn message(
         received: &Received,
         reason: Reason,
@@ -121,29 +131,25 @@ impl DeadLetter {
         queue: &str,
         message_id: String,
     ) -> Message {
-        let task = id_of(received);
-        let mut properties = received.properties.clone();
-        properties.message_id = Some(message_id);
-        properties.headers.retain(|(name, _)| {
+        let mut headers = received.properties.headers.clone();
+        headers.retain(|(name, _)| {
             !name.starts_with("x-") && ![H_REASON, H_DETAIL, H_QUEUE].contains(&name.as_str())
         });
-        let mut said: Vec<Header> = vec![
-            (H_REASON.to_owned(), reason.as_str().into()),
-            (H_DETAIL.to_owned(), clip(detail, DETAIL_BYTES_MAX).into()),
-            (H_QUEUE.to_owned(), queue.into()),
-        ];
-        if let Some(task) = task.filter(|_| properties.header(H_TASK).is_none()) {
-            said.push((H_TASK.to_owned(), task.to_string().as_str().into()));
+        headers.extend(origin(&received.properties));
+        let detail = clip(detail, DETAIL_BYTES_MAX);
+        let mut said = reasons(reason, detail, queue);
+        if bytes(&headers) + bytes(&said) > HEADER_BYTES_MAX {
+            said = reasons(reason, &format!("{detail}{LEFT_OUT}"), queue);
+            fit(&mut headers, HEADER_BYTES_MAX - bytes(&said));
         }
-        properties.headers.extend(said);
-        if properties.header_bytes() > HEADER_BYTES_MAX {
-            properties
-                .headers
-                .retain(|(name, _)| name.starts_with("homing-"));
-        }
+        headers.append(&mut said);
         Message {
             destination: Destination::Dead,
-            properties,
+            properties: Properties {
+                message_id: Some(message_id),
+                headers,
+                ..received.properties.clone()
+            },
             body: received.body.clone(),
         }
     }
@@ -153,7 +159,7 @@ impl DeadLetter {
     /// `strip` takes the namespace off a queue's name. Never fails: what cannot
     /// be told of the task is left out, the message stays whole.
     pub fn decode(received: Received, strip: impl Fn(&str) -> String, now: Timestamp) -> Self {
-        let (reason, detail, queue) = said(&received).unwrap_or_else(|| died(&received, strip));
+        let (reason, detail, queue) = why(&received, strip);
         let reports = reports(&received, reason, &detail, &queue, now);
         Self {
             reason,
@@ -163,6 +169,65 @@ impl DeadLetter {
             received,
         }
     }
+}
+
+/// What a foreign message's `message_id` tells, which another takes the place
+/// of. One of ours is identified by its `correlation_id`.
+fn origin(properties: &Properties) -> Vec<Header> {
+    let mut origin = Vec::new();
+    if properties.header(H_VERSION).is_some() {
+        return origin;
+    }
+    if properties.header(H_TASK).is_none()
+        && let Ok(Some(task)) = identify(&Headers(properties))
+    {
+        push(&mut origin, H_TASK, task.to_string().as_str());
+    }
+    if properties.header(H_MESSAGE).is_none()
+        && let Some(message_id) = properties.message_id.as_deref()
+    {
+        push(&mut origin, H_MESSAGE, message_id);
+    }
+    origin
+}
+
+fn reasons(reason: Reason, detail: &str, queue: &str) -> Vec<Header> {
+    vec![
+        (H_REASON.to_owned(), reason.as_str().into()),
+        (H_DETAIL.to_owned(), detail.into()),
+        (H_QUEUE.to_owned(), clip(queue, NAME_BYTES_MAX).into()),
+    ]
+}
+
+fn bytes(headers: &[Header]) -> usize {
+    headers.iter().map(header_bytes).sum()
+}
+
+/// Leaves out headers until the others fit `room`: first those that mean
+/// nothing to us, and large ones before small ones.
+fn fit(headers: &mut Vec<Header>, mut room: usize) {
+    let rank = |name: &str| match name {
+        name if is_known(name) => 0,
+        name if is_carried(name) => 1,
+        _ => 2,
+    };
+    headers.sort_by_key(|header| (rank(&header.0), header_bytes(header)));
+    headers.retain(|header| {
+        let left = room.checked_sub(header_bytes(header));
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+}
+
+/// Why it is here. Where the broker moved it, it is the broker that says so: a
+/// header could have come with the task.
+fn why(received: &Received, strip: impl Fn(&str) -> String) -> (Reason, String, String) {
+    let moved = received.deaths.iter().any(|death| {
+        let queue = strip(&death.queue);
+        queue == "tasks" || queue.starts_with("tasks.") || queue.starts_with("delay.")
+    });
+    let said = if moved { None } else { said(received) };
+    said.unwrap_or_else(|| died(received, strip))
 }
 
 /// The reason a worker gave.
@@ -208,69 +273,27 @@ fn reports(
     queue: &str,
     now: Timestamp,
 ) -> Vec<Report> {
-    // A kind that a task lacks does not matter here; `?` is no valid one, so
-    // it is set afterwards.
-    let unknown = "unknown".parse().ok();
-    let minted = || TaskId::from(uuid::Uuid::nil());
-    let complete = |mut report: Report| {
-        report.status = reason.status();
+    let Ok(unknown) = "unknown".parse::<TaskKind>() else {
+        return Vec::new();
+    };
+    let error = format!("{reason}: {detail}");
+    let report = |task: &Envelope| {
+        let mut report = Report::new(task, reason.status(), queue, now);
+        report.attempt = task.attempt.get() - 1;
         report.reason = Some(reason);
-        report.error = Some(format!("{reason}: {detail}"));
+        report.error = Some(clip(&error, ERROR_BYTES_MAX).to_owned());
+        if received.properties.kind.as_deref() != Some(task.kind.as_str()) {
+            NO_KIND.clone_into(&mut report.kind);
+        }
         report
     };
-    match decode_tasks(received, unknown.as_ref(), now, minted) {
-        Ok(identity) if !identity.minted => {
-            let reports = identity.tasks.iter().map(|task| {
-                let mut report = Report::new(task, reason.status(), queue, now);
-                report.attempt = task.attempt.get() - 1;
-                complete(report)
-            });
-            reports.collect()
-        }
-        Ok(_) => Vec::new(),
-        Err(_) => undecoded(received, queue, now)
-            .map(complete)
-            .into_iter()
-            .collect(),
-    }
-}
-
-/// A report on a message that is no valid task but has an id.
-fn undecoded(received: &Received, queue: &str, now: Timestamp) -> Option<Report> {
-    let properties = &received.properties;
-    if properties.header(H_BUNDLE).is_some() {
-        return None;
-    }
-    let empty = crate::codec::Payload {
-        bytes: received.body.clone(),
-        content_type: crate::codec::ContentType::Json,
+    let minted = || TaskId::from(uuid::Uuid::nil());
+    let tasks = match decode_tasks(received, Some(&unknown), now, minted) {
+        Ok(identity) if identity.minted => Vec::new(),
+        Ok(identity) => identity.tasks,
+        Err(_) => salvage_tasks(received, &unknown, now),
     };
-    let kind = "unknown".parse().ok()?;
-    let submitted_at = properties.published_at().unwrap_or(now);
-    let envelope = crate::envelope::Envelope::new(id_of(received)?, kind, empty, submitted_at);
-    let mut report = Report::new(&envelope, Status::Dead, queue, now);
-    report.kind = properties.kind.clone().unwrap_or_else(|| "?".to_owned());
-    report.digest = Digest::of(&received.body);
-    Some(report)
-}
-
-/// The id of the task in `received`, as far as its properties tell.
-fn id_of(received: &Received) -> Option<TaskId> {
-    let properties = &received.properties;
-    if let Some(task) = properties.text(H_TASK) {
-        return task.parse().ok();
-    }
-    let correlation_id = properties.correlation_id.as_deref().unwrap_or_default();
-    if matches!(
-        properties.header(crate::envelope::H_VERSION),
-        Some(HeaderValue::Int(_))
-    ) {
-        return correlation_id.parse().ok();
-    }
-    match properties.message_id.as_deref() {
-        Some(text) if !text.is_empty() => Some(TaskId::of_text(text)),
-        _ => correlation_id.parse().ok(),
-    }
+    tasks.iter().map(report).collect()
 }
 
 /// The first bytes of `text`, at most `bytes_max`, ended between characters.

@@ -7,66 +7,25 @@
 //! | `type` | the kind |
 //! | `content_type` | how the payload is encoded |
 //! | `timestamp`, `priority`, `reply_to` | as in AMQP |
-//! | `homing-*` | the constants of this module |
+//! | `homing-*` | see `docs/wire.md` |
 //! | body | the payload, alone |
 //!
 //! Everything is built anew for each publish. Of the headers that came with a
 //! delivery only ours, unknown `homing-*` ones and the trace context go on:
 //! a carried `x-death` would make RabbitMQ drop the next delay as a cycle.
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-
-use crate::codec::{ContentType, Payload};
-use crate::error::DecodeError;
+use crate::codec::Payload;
+use crate::headers::{
+    H_ATTEMPT, H_BATCH, H_DIGEST, H_DUE_AT, H_EXPIRES_AT, H_REPLY, H_ROW, H_RUN, H_SUBMITTED_AT,
+    H_TASK, H_VERSION, push,
+};
 use crate::id::{AttemptNumber, BatchId, Digest, Run, TaskId};
-use crate::limit::{BODY_BYTES_MAX, BUNDLE_MAX, PAYLOAD_BYTES_MAX};
-use crate::message::{Destination, Header, HeaderValue, Message, Properties, Received};
+use crate::message::{Destination, Header, Message, Properties};
 use crate::name::TaskKind;
-use crate::prescan::prescan_msgpack;
 use crate::time::Timestamp;
 
 /// The wire version this build writes, and the newest it reads.
 pub(crate) const VERSION: i64 = 1;
-
-pub(crate) const H_VERSION: &str = "homing-version";
-pub(crate) const H_TASK: &str = "homing-task";
-const H_ATTEMPT: &str = "homing-attempt";
-const H_RUN: &str = "homing-run";
-const H_BATCH: &str = "homing-batch";
-const H_ROW: &str = "homing-row";
-const H_DIGEST: &str = "homing-digest";
-const H_SUBMITTED_AT: &str = "homing-submitted-at";
-const H_EXPIRES_AT: &str = "homing-expires-at";
-const H_DUE_AT: &str = "homing-due-at";
-const H_REPLY: &str = "homing-reply";
-pub(crate) const H_BUNDLE: &str = "homing-bundle";
-
-/// Every header of ours that this version understands, so that the others are
-/// carried along.
-const KNOWN: [&str; 15] = [
-    H_VERSION,
-    H_TASK,
-    H_ATTEMPT,
-    H_RUN,
-    H_BATCH,
-    H_ROW,
-    H_DIGEST,
-    H_SUBMITTED_AT,
-    H_EXPIRES_AT,
-    H_DUE_AT,
-    H_REPLY,
-    H_BUNDLE,
-    crate::dead::H_REASON,
-    crate::dead::H_DETAIL,
-    crate::dead::H_QUEUE,
-];
-
-/// The trace context, by its W3C names: <https://www.w3.org/TR/trace-context/>.
-const TRACE: [&str; 2] = ["traceparent", "tracestate"];
-
-/// The content type of a message that carries several tasks.
-pub(crate) const BUNDLE_CONTENT_TYPE: &str = "application/vnd.homing.tasks+msgpack";
 
 /// A task's place in its batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -117,17 +76,6 @@ pub struct Envelope {
     pub priority: u8,
     /// The trace context, and headers of newer versions of Homing.
     pub carried: Vec<Header>,
-}
-
-/// Tasks read from a delivery.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Identity {
-    /// The tasks, at least one.
-    pub tasks: Vec<Envelope>,
-    /// Whether the id of the only task was made just now, because the message
-    /// has nothing that tells it from another. It is to be published again with
-    /// this id before anything else is done with it.
-    pub minted: bool,
 }
 
 impl Envelope {
@@ -197,7 +145,7 @@ impl Envelope {
     }
 
     /// What all tasks of a bundle have in common.
-    fn shared_properties(&self, message_id: String) -> Properties {
+    pub(crate) fn shared_properties(&self, message_id: String) -> Properties {
         let mut headers = Vec::with_capacity(6);
         push(&mut headers, H_VERSION, VERSION);
         push(&mut headers, H_SUBMITTED_AT, self.submitted_at.as_ms());
@@ -223,321 +171,5 @@ impl Envelope {
             headers,
             ..Properties::default()
         }
-    }
-}
-
-fn push(headers: &mut Vec<Header>, name: &str, value: impl Into<HeaderValue>) {
-    headers.push((name.to_owned(), value.into()));
-}
-
-/// One task in the body of a bundle. What is not here is the same for all and
-/// stands in the headers.
-#[derive(Deserialize, Serialize)]
-struct Item {
-    task: TaskId,
-    payload: Bytes,
-    #[serde(default)]
-    content_type: ContentType,
-    digest: Digest,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    row: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    attempt: Option<AttemptNumber>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    run: Option<Run>,
-}
-
-/// Reads the tasks a delivery carries: one, or a bundle.
-///
-/// A message without a kind takes `default_kind`. One that nothing tells from
-/// another takes the id `mint` makes. Whether it is ours or from any other AMQP
-/// client shows in `homing-version`.
-///
-/// # Errors
-///
-/// [`DecodeError`]: it is no task and never will be.
-pub fn decode_tasks(
-    received: &Received,
-    default_kind: Option<&TaskKind>,
-    now: Timestamp,
-    mint: impl FnOnce() -> TaskId,
-) -> Result<Identity, DecodeError> {
-    let headers = Headers(&received.properties);
-    let version = headers.int(H_VERSION)?;
-    if let Some(got) = version.filter(|version| *version > VERSION) {
-        let supported = VERSION;
-        return Err(DecodeError::Version { got, supported });
-    }
-    let shared = shared(&headers, default_kind, now)?;
-    if headers.int(H_BUNDLE)?.is_some() {
-        let tasks = bundle(&received.body, &shared)?;
-        return Ok(Identity {
-            tasks,
-            minted: false,
-        });
-    }
-    let known = identity(&headers, version.is_some())?;
-    let mut task = single(&received.body, &headers, shared)?;
-    let minted = known.is_none();
-    task.id = known.unwrap_or_else(mint);
-    if version.is_none() || headers.text(H_TASK)?.is_some() {
-        task.requester.correlation_id = received.properties.correlation_id.clone();
-    }
-    Ok(Identity {
-        tasks: vec![task],
-        minted,
-    })
-}
-
-/// The id a message has: ours, else its `message_id`, else a UUID in its
-/// `correlation_id`.
-fn identity(headers: &Headers<'_>, ours: bool) -> Result<Option<TaskId>, DecodeError> {
-    if let Some(text) = headers.text(H_TASK)? {
-        return uuid(text, H_TASK).map(Some);
-    }
-    let properties = headers.0;
-    let correlation_id = properties.correlation_id.as_deref().unwrap_or_default();
-    if ours {
-        return uuid(correlation_id, "correlation_id").map(Some);
-    }
-    match properties.message_id.as_deref() {
-        Some(text) if !text.is_empty() => Ok(Some(TaskId::of_text(text))),
-        _ => Ok(correlation_id.parse().ok()),
-    }
-}
-
-fn uuid(text: &str, name: &'static str) -> Result<TaskId, DecodeError> {
-    text.parse().map_err(|_| DecodeError::Header {
-        name,
-        expected: "a UUID",
-    })
-}
-
-/// An envelope with all that does not depend on the body; the id, payload and
-/// digest in it are placeholders.
-fn shared(
-    headers: &Headers<'_>,
-    default_kind: Option<&TaskKind>,
-    now: Timestamp,
-) -> Result<Envelope, DecodeError> {
-    let properties = headers.0;
-    let kind = match properties.kind.as_deref() {
-        Some(kind) if !kind.is_empty() => kind.parse().map_err(|_| DecodeError::Header {
-            name: "type",
-            expected: "a kind: 1 to 255 of a-z 0-9 . _ -",
-        })?,
-        _ => default_kind.ok_or(DecodeError::NoKind)?.clone(),
-    };
-    let submitted_at = headers.time(H_SUBMITTED_AT)?;
-    let empty = Payload {
-        bytes: Bytes::new(),
-        content_type: ContentType::Json,
-    };
-    let mut envelope = Envelope::new(
-        TaskId::from(uuid::Uuid::nil()),
-        kind,
-        empty,
-        submitted_at.or(properties.published_at()).unwrap_or(now),
-    );
-    envelope.expires_at = headers.time(H_EXPIRES_AT)?;
-    envelope.due_at = headers.time(H_DUE_AT)?;
-    envelope.reply = headers.text(H_REPLY)?.map(str::to_owned);
-    envelope.requester.reply_to = properties
-        .reply_to
-        .clone()
-        .filter(|queue| !queue.is_empty());
-    envelope.priority = properties.priority.unwrap_or(0);
-    envelope.carried = carried(properties);
-    if let Some(text) = headers.text(H_BATCH)? {
-        let batch = uuid(text, H_BATCH)?.as_uuid().into();
-        let row = headers.int(H_ROW)?.and_then(|row| u64::try_from(row).ok());
-        envelope.batch = Some(BatchRow {
-            batch,
-            row: row.unwrap_or(0),
-        });
-    }
-    Ok(envelope)
-}
-
-fn carried(properties: &Properties) -> Vec<Header> {
-    let goes_on = |name: &str| {
-        TRACE.contains(&name) || (name.starts_with("homing-") && !KNOWN.contains(&name))
-    };
-    let headers = properties.headers.iter();
-    headers.filter(|(name, _)| goes_on(name)).cloned().collect()
-}
-
-fn single(
-    body: &Bytes,
-    headers: &Headers<'_>,
-    mut envelope: Envelope,
-) -> Result<Envelope, DecodeError> {
-    let content_type = ContentType::parse(headers.0.content_type.as_deref())?;
-    envelope.payload = payload(body.clone(), content_type)?;
-    envelope.digest = Digest::of(body);
-    if let Some(said) = headers.bytes(H_DIGEST)?
-        && said != envelope.digest.as_bytes()
-    {
-        return Err(DecodeError::Digest);
-    }
-    envelope.attempt = headers.counter(H_ATTEMPT, AttemptNumber::new)?;
-    envelope.run = headers.counter(H_RUN, Run::new)?;
-    Ok(envelope)
-}
-
-fn payload(bytes: Bytes, content_type: ContentType) -> Result<Payload, DecodeError> {
-    size("a payload", bytes.len(), PAYLOAD_BYTES_MAX)?;
-    content_type
-        .prescan(&bytes)
-        .map_err(|problem| DecodeError::Body {
-            expected: content_type.as_str(),
-            problem,
-        })?;
-    Ok(Payload {
-        bytes,
-        content_type,
-    })
-}
-
-pub(crate) fn size(what: &'static str, bytes: usize, bytes_max: usize) -> Result<(), DecodeError> {
-    if bytes <= bytes_max {
-        return Ok(());
-    }
-    Err(DecodeError::TooLarge {
-        what,
-        bytes,
-        bytes_max,
-    })
-}
-
-fn bundle(body: &Bytes, shared: &Envelope) -> Result<Vec<Envelope>, DecodeError> {
-    let items: Vec<Item> = decode_bundle(body, BUNDLE_CONTENT_TYPE)?;
-    items
-        .into_iter()
-        .map(|item| from_item(item, shared))
-        .collect()
-}
-
-/// Decodes the body of a bundle of tasks or reports: 1 to [`BUNDLE_MAX`].
-pub(crate) fn decode_bundle<T: serde::de::DeserializeOwned>(
-    body: &[u8],
-    expected: &'static str,
-) -> Result<Vec<T>, DecodeError> {
-    size("a bundle", body.len(), BODY_BYTES_MAX)?;
-    let items: Vec<T> = prescan_msgpack(body)
-        .and_then(|()| rmp_serde::from_slice(body).map_err(|error| error.to_string()))
-        .map_err(|problem| DecodeError::Body { expected, problem })?;
-    if (1..=BUNDLE_MAX).contains(&items.len()) {
-        return Ok(items);
-    }
-    Err(DecodeError::Body {
-        expected,
-        problem: format!("{} items, but 1 to {BUNDLE_MAX} are allowed", items.len()),
-    })
-}
-
-fn from_item(item: Item, shared: &Envelope) -> Result<Envelope, DecodeError> {
-    let mut envelope = shared.clone();
-    envelope.id = item.task;
-    envelope.payload = payload(item.payload, item.content_type)?;
-    envelope.digest = Digest::of(&envelope.payload.bytes);
-    if envelope.digest != item.digest {
-        return Err(DecodeError::Digest);
-    }
-    envelope.attempt = item.attempt.unwrap_or(AttemptNumber::FIRST);
-    envelope.run = item.run.unwrap_or(Run::FIRST);
-    if let Some(place) = &mut envelope.batch {
-        place.row = item.row.unwrap_or(0);
-    }
-    Ok(envelope)
-}
-
-/// The message that carries several tasks of one kind, batch, deadline and
-/// submission; these are taken from the first.
-///
-/// # Errors
-///
-/// The encoder's own text; it fails for no envelope that was decoded.
-///
-/// # Panics
-///
-/// Panics if `tasks` is empty.
-pub fn encode_tasks(
-    tasks: &[Envelope],
-    destination: Destination,
-    message_id: String,
-) -> Result<Message, crate::error::EncodeError> {
-    let items: Vec<_> = tasks.iter().map(to_item).collect();
-    let mut properties = tasks[0].shared_properties(message_id);
-    properties.content_type = Some(BUNDLE_CONTENT_TYPE.to_owned());
-    let count = i64::try_from(tasks.len()).unwrap_or(i64::MAX);
-    push(&mut properties.headers, H_BUNDLE, count);
-    Ok(Message {
-        destination,
-        properties,
-        body: ContentType::MessagePack.encode("a bundle", &items)?.into(),
-    })
-}
-
-fn to_item(envelope: &Envelope) -> Item {
-    Item {
-        task: envelope.id,
-        payload: envelope.payload.bytes.clone(),
-        content_type: envelope.payload.content_type,
-        digest: envelope.digest,
-        row: envelope.batch.map(|place| place.row),
-        attempt: (envelope.attempt > AttemptNumber::FIRST).then_some(envelope.attempt),
-        run: (envelope.run > Run::FIRST).then_some(envelope.run),
-    }
-}
-
-/// Headers by name, with an error that names the header.
-pub(crate) struct Headers<'a>(pub(crate) &'a Properties);
-
-impl Headers<'_> {
-    pub(crate) fn int(&self, name: &'static str) -> Result<Option<i64>, DecodeError> {
-        match self.0.header(name) {
-            None => Ok(None),
-            Some(HeaderValue::Int(number)) => Ok(Some(*number)),
-            Some(_) => Err(DecodeError::Header {
-                name,
-                expected: "an integer",
-            }),
-        }
-    }
-
-    pub(crate) fn text(&self, name: &'static str) -> Result<Option<&str>, DecodeError> {
-        match self.0.header(name) {
-            None => Ok(None),
-            Some(HeaderValue::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(DecodeError::Header {
-                name,
-                expected: "text",
-            }),
-        }
-    }
-
-    fn bytes(&self, name: &'static str) -> Result<Option<&[u8]>, DecodeError> {
-        match self.0.header(name) {
-            None => Ok(None),
-            Some(HeaderValue::Bytes(bytes)) => Ok(Some(bytes)),
-            Some(_) => Err(DecodeError::Header {
-                name,
-                expected: "bytes",
-            }),
-        }
-    }
-
-    fn time(&self, name: &'static str) -> Result<Option<Timestamp>, DecodeError> {
-        Ok(self.int(name)?.map(Timestamp::from_ms))
-    }
-
-    fn counter<T>(&self, name: &'static str, new: fn(u32) -> Option<T>) -> Result<T, DecodeError> {
-        let number = self.int(name)?.unwrap_or(1);
-        let counter = u32::try_from(number).ok().and_then(new);
-        counter.ok_or(DecodeError::Header {
-            name,
-            expected: "a number from 1",
-        })
     }
 }

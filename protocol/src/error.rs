@@ -23,7 +23,7 @@ pub enum NameError {
         name: String,
     },
     /// Not a namespace.
-    #[error("`{name}` is no namespace: up to 64 of a-z 0-9 _ -")]
+    #[error("`{name}` is no namespace: up to 64 of a-z 0-9 _ -, and not `tasks`")]
     Namespace {
         /// What was given.
         name: String,

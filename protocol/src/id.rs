@@ -71,8 +71,8 @@ uuid_id! {
     AttemptId
 }
 
-/// The namespace for task ids made from a text: UUID version 5 of `homing`
-/// under the nil UUID.
+/// The namespace for task ids made from a text, as UUID version 5. Drawn once;
+/// another would make other tasks of the same texts.
 const TEXT_IDS: Uuid = Uuid::from_u128(0x6bb5_98e5_1d2e_5fb4_9d3a_0e7c_5c1f_a2b7);
 
 impl TaskId {

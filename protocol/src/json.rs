@@ -11,7 +11,8 @@ use crate::codec::ContentType;
 ///
 /// JSON stays as it is. MessagePack becomes the nearest JSON: bytes become
 /// hexadecimal text, keys that are no text become their JSON as text, and
-/// numbers JSON has no word for (infinities, not-a-number) become `null`.
+/// numbers JSON has no word for (infinities, not-a-number) become `null`. A key
+/// with a map in it whose keys are no text or number either has none.
 pub fn to_json(bytes: &[u8], content_type: ContentType) -> Option<String> {
     content_type.prescan(bytes).ok()?;
     match content_type {
@@ -22,14 +23,21 @@ pub fn to_json(bytes: &[u8], content_type: ContentType) -> Option<String> {
         }
         ContentType::MessagePack => {
             let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
-            let value = AsJson.deserialize(&mut reader).ok()?;
+            let value = AsJson { in_key: false }.deserialize(&mut reader).ok()?;
             Some(value.to_string())
         }
     }
 }
 
+/// Reads any value as JSON.
+///
+/// A key becomes text by quoting its JSON, which doubles the backslashes in it.
+/// Keys in keys in keys would so double 64 times over; `in_key` stops that at
+/// the second.
 #[derive(Clone, Copy)]
-struct AsJson;
+struct AsJson {
+    in_key: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for AsJson {
     type Value = serde_json::Value;
@@ -104,9 +112,12 @@ impl<'de> Visitor<'de> for AsJson {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = serde_json::Map::new();
-        while let Some(key) = map.next_key_seed(self)? {
+        while let Some(key) = map.next_key_seed(Self { in_key: true })? {
             let key = match key {
                 serde_json::Value::String(text) => text,
+                serde_json::Value::Array(_) | serde_json::Value::Object(_) if self.in_key => {
+                    return Err(serde::de::Error::custom("a key in a key"));
+                }
                 other => other.to_string(),
             };
             fields.insert(key, map.next_value_seed(self)?);
@@ -146,6 +157,17 @@ mod tests {
             to_json(&bytes, ContentType::MessagePack).unwrap(),
             r#"{"1":"a"}"#
         );
+    }
+
+    #[test]
+    fn keys_in_keys_do_not_grow_without_bound() {
+        let nested = |levels: usize| [vec![0x81; levels], vec![1; levels + 1]].concat();
+
+        assert_eq!(
+            to_json(&nested(2), ContentType::MessagePack).unwrap(),
+            r#"{"{\"1\":1}":1}"#
+        );
+        assert_eq!(to_json(&nested(60), ContentType::MessagePack), None);
     }
 
     #[test]

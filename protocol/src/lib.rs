@@ -11,10 +11,13 @@
 //! [`Report`].
 
 mod batch;
+mod bundle;
 mod codec;
 mod dead;
+mod decode;
 mod envelope;
 mod error;
+mod headers;
 mod id;
 mod json;
 pub mod limit;
@@ -31,9 +34,11 @@ mod time;
 pub mod topology;
 
 pub use batch::{BatchEvent, BatchRecord};
+pub use bundle::encode_tasks;
 pub use codec::{ContentType, Payload};
 pub use dead::{DeadLetter, Reason};
-pub use envelope::{BatchRow, Envelope, Identity, Requester, decode_tasks, encode_tasks};
+pub use decode::{Identity, decode_tasks};
+pub use envelope::{BatchRow, Envelope, Requester};
 pub use error::{AnyError, DecodeError, EncodeError, Failure, NameError, chain};
 pub use id::{AttemptId, AttemptNumber, BatchId, Digest, Run, TaskId};
 pub use json::to_json;

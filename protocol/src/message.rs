@@ -19,7 +19,7 @@ pub enum Destination {
         /// The queue.
         queue: QueueName,
         /// Seconds until it gets there, 1 to
-        /// [`DELAY_SECS_MAX`](crate::topology::DELAY_SECS_MAX).
+        /// [the longest](crate::topology::DELAY_SECS_MAX).
         secs: u32,
     },
     /// The queue of outcomes, by one of its routing keys.
@@ -165,7 +165,8 @@ impl Properties {
     }
 }
 
-fn header_bytes((name, value): &Header) -> usize {
+/// About how many bytes one header takes on the wire.
+pub(crate) fn header_bytes((name, value): &Header) -> usize {
     name.len() + 2 + value_bytes(value)
 }
 

@@ -143,7 +143,8 @@ impl FromStr for Namespace {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        let plain = name.is_empty() || (is_kind(name) && !name.contains('.'));
+        // In the namespace `tasks` the queue `tasks` would be another's `tasks.tasks`.
+        let plain = name.is_empty() || (is_kind(name) && !name.contains('.') && name != "tasks");
         if plain && name.len() <= NAMESPACE_BYTES_MAX {
             return Ok(Self(name.to_owned()));
         }
@@ -196,6 +197,12 @@ mod tests {
         for name in ["tasks", "tasks.big", "tasks.gpu.a"] {
             assert!(name.parse::<QueueName>().is_ok(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn no_namespace_shares_names_with_the_queues_of_another() {
+        assert!("tasks".parse::<Namespace>().is_err());
+        assert!("a.b".parse::<Namespace>().is_err());
     }
 
     #[test]

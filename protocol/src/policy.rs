@@ -117,7 +117,8 @@ impl Policy {
             .checked_pow(attempt.get() - 1)
             .and_then(|factor| self.delay_first.checked_mul(factor))
             .map_or(self.delay_max, |delay| delay.min(self.delay_max));
-        Some(delay.mul_f64(1.0 - jitter / 2.0))
+        // Not `delay` times the rest: the longest duration is no valid float.
+        Some(delay - delay.mul_f64(jitter / 2.0))
     }
 }
 

@@ -8,12 +8,13 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::{check_body, check_count, decode_bundle};
 use crate::codec::{ContentType, Payload};
 use crate::dead::Reason;
-use crate::envelope::{BatchRow, Envelope, H_VERSION, Headers, VERSION, decode_bundle};
+use crate::envelope::{BatchRow, Envelope, VERSION};
 use crate::error::{DecodeError, EncodeError};
+use crate::headers::{H_VERSION, Headers};
 use crate::id::{AttemptId, BatchId, Digest, Run, TaskId};
-use crate::limit::BODY_BYTES_MAX;
 use crate::message::{Destination, HeaderValue, Message, Properties, Received};
 use crate::status::Status;
 use crate::time::Timestamp;
@@ -179,21 +180,18 @@ impl Report {
 /// # Errors
 ///
 /// [`EncodeError::TooLarge`] if together they are more than
-/// [`BODY_BYTES_MAX`]; one alone is not, if its parts keep to their limits.
+/// [`BODY_BYTES_MAX`](crate::limit::BODY_BYTES_MAX); one alone is not, if its
+/// parts keep to their limits. [`EncodeError::Invalid`] if there are none or more
+/// than [`BUNDLE_MAX`](crate::limit::BUNDLE_MAX).
 pub fn encode_reports(
     reports: &[Report],
     destination: Destination,
     message_id: String,
     now: Timestamp,
 ) -> Result<Message, EncodeError> {
+    check_count(reports.len())?;
     let body = ContentType::MessagePack.encode("reports", reports)?;
-    if body.len() > BODY_BYTES_MAX {
-        return Err(EncodeError::TooLarge {
-            what: "reports",
-            bytes: body.len(),
-            bytes_max: BODY_BYTES_MAX,
-        });
-    }
+    check_body("reports", &body)?;
     let alone = match reports {
         [report] => Some(report),
         _ => None,
