@@ -8,10 +8,6 @@ use crate::url::StoreUrl;
 
 /// Something to store.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are reports, and they are moved once"
-)]
 pub enum Entry {
     /// What a worker says of an attempt.
     Report(Report),

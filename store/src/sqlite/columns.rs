@@ -11,8 +11,7 @@ use uuid::Uuid;
 use super::fault::Fault;
 
 /// Reads the report in the columns of `row` from `first` on, in the order of
-/// the fields below, which is also that of the columns of `tasks`, up to the
-/// output at the end.
+/// `OF_TASK` in [`query`](super::query).
 pub(super) fn report(row: &Row<'_>, first: usize) -> rusqlite::Result<Report> {
     let mut columns = Columns { row, at: first };
     let task = columns.uuid()?;

@@ -17,6 +17,7 @@ mod dead;
 mod fault;
 mod file;
 mod group;
+mod insert;
 mod lock;
 mod pool;
 mod query;

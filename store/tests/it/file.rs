@@ -114,7 +114,7 @@ async fn an_empty_file_becomes_a_store_once_a_collector_opens_it() {
 }
 
 #[test]
-fn a_path_that_cannot_be_written_is_an_error_that_names_it() {
+fn a_path_that_can_be_no_store_is_an_error_that_names_it() {
     let fixture = Fixture::new();
     let nowhere = fixture.directory.join("nowhere/homing.db");
 
@@ -123,7 +123,7 @@ fn a_path_that_cannot_be_written_is_an_error_that_names_it() {
 
     assert!(matches!(&missing, StoreError::NoDirectory { path } if *path == nowhere));
     assert!(
-        matches!(&directory, StoreError::Unwritable { path, .. } if *path == fixture.directory),
+        matches!(&directory, StoreError::Foreign { path, .. } if *path == fixture.directory),
         "{directory:?}"
     );
 }

@@ -1,0 +1,203 @@
+//! The statements that put reports and batch records into their tables.
+
+use homing_protocol::{BatchEvent, BatchRecord, ContentType, Report, Timestamp, to_json};
+use rusqlite::{Connection, Statement, params};
+
+use super::columns::integer;
+use super::fault::Answer;
+
+pub(super) const INSERT_TASK: &str = "
+    INSERT INTO tasks (position, stored_at, task, run, kind, status, attempt, attempts_max,
+        attempt_id, digest, queue, batch, \"row\", correlation_id, submitted_at, started_at,
+        waited_ms, run_us, worker, content_type, error, reason, retry_at, error_data, payload,
+        output, output_derived, newest)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+        ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)
+    ON CONFLICT (task, run) DO NOTHING";
+
+pub(super) const INSERT_LOG: &str = "
+    INSERT INTO log (position, stored_at, task, run, status, attempt)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+const INSERT_ATTEMPT: &str = "
+    INSERT INTO attempts (task, run, attempt_id, status, attempt, late, stored_at, attempts_max,
+        queue, started_at, waited_ms, run_us, worker, content_type, error, reason, retry_at,
+        error_data, output)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+    ON CONFLICT DO NOTHING";
+
+const INSERT_CONFLICT: &str = "
+    INSERT INTO conflicts (stored_at, task, run, kind, status, attempt, attempts_max, attempt_id,
+        digest, queue, batch, \"row\", correlation_id, submitted_at, started_at, waited_ms, run_us,
+        worker, content_type, error, reason, retry_at, error_data, payload, output)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+        ?19, ?20, ?21, ?22, ?23, ?24, ?25)
+    ON CONFLICT DO NOTHING";
+
+/// The later of two seals counts: a batch may be resumed and sealed again.
+const INSERT_BATCH: &str = "
+    INSERT INTO batches (batch, label, opened_at, sealed_at, total)
+    VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT DO UPDATE SET
+        label = iif(label = '', excluded.label, label),
+        opened_at = coalesce(min(opened_at, excluded.opened_at), opened_at, excluded.opened_at),
+        total = iif(excluded.sealed_at >= coalesce(sealed_at, excluded.sealed_at),
+            excluded.total, total),
+        sealed_at = coalesce(max(sealed_at, excluded.sealed_at), sealed_at, excluded.sealed_at)";
+
+/// A row of `tasks`.
+pub(super) struct Row<'a> {
+    pub(super) report: &'a Report,
+    pub(super) position: i64,
+    pub(super) stored_at: Timestamp,
+    /// Whether no later run of the task is known.
+    pub(super) newest: bool,
+}
+
+/// Inserts the row of a run. Answers false if there is one.
+pub(super) fn task(statement: &mut Statement<'_>, row: &Row<'_>) -> Answer<bool> {
+    let report = row.report;
+    let changed = statement.execute(params![
+        row.position,
+        row.stored_at.as_ms(),
+        report.task.as_bytes(),
+        report.run.get(),
+        report.kind,
+        report.status.as_str(),
+        report.attempt,
+        report.attempts_max,
+        report.attempt_id.as_ref().map(|id| &id.as_bytes()[..]),
+        report.digest.as_bytes(),
+        report.queue,
+        report.batch.as_ref().map(|id| &id.as_bytes()[..]),
+        report.row.map(integer),
+        report.correlation_id,
+        report.submitted_at.as_ms(),
+        report.started_at.as_ms(),
+        integer(report.waited_ms),
+        integer(report.run_us),
+        report.worker,
+        report.content_type.as_str(),
+        report.error,
+        report.reason.map(|reason| reason.as_str()),
+        report.retry_at.map(Timestamp::as_ms),
+        report.error_data.as_deref(),
+        report.payload.as_deref(),
+        report.output.as_deref(),
+        derived(report),
+        row.newest,
+    ])?;
+    Ok(changed > 0)
+}
+
+/// Stores `report` as an attempt, and answers its number.
+pub(super) fn attempt(db: &Connection, report: &Report, late: bool, now: Timestamp) -> Answer<i64> {
+    let changed = db.prepare_cached(INSERT_ATTEMPT)?.execute(params![
+        report.task.as_bytes(),
+        report.run.get(),
+        attempt_id(report),
+        report.status.as_str(),
+        report.attempt,
+        late,
+        now.as_ms(),
+        report.attempts_max,
+        report.queue,
+        report.started_at.as_ms(),
+        integer(report.waited_ms),
+        integer(report.run_us),
+        report.worker,
+        report.content_type.as_str(),
+        report.error,
+        report.reason.map(|reason| reason.as_str()),
+        report.retry_at.map(Timestamp::as_ms),
+        report.error_data.as_deref(),
+        report.output.as_deref(),
+    ])?;
+    if changed > 0 {
+        return Ok(db.last_insert_rowid());
+    }
+    // Stored already: it came again.
+    let number = db
+        .prepare_cached(
+            "SELECT number FROM attempts WHERE task = ?1 AND run = ?2 AND attempt_id = ?3
+             AND status = ?4 AND attempt = ?5",
+        )?
+        .query_row(
+            params![
+                report.task.as_bytes(),
+                report.run.get(),
+                attempt_id(report),
+                report.status.as_str(),
+                report.attempt,
+            ],
+            |row| row.get(0),
+        )?;
+    Ok(number)
+}
+
+/// Stores `report` beside the task whose id it claims.
+pub(super) fn conflict(db: &Connection, report: &Report, now: Timestamp) -> Answer<()> {
+    db.prepare_cached(INSERT_CONFLICT)?.execute(params![
+        now.as_ms(),
+        report.task.as_bytes(),
+        report.run.get(),
+        report.kind,
+        report.status.as_str(),
+        report.attempt,
+        report.attempts_max,
+        attempt_id(report),
+        report.digest.as_bytes(),
+        report.queue,
+        report.batch.as_ref().map(|id| &id.as_bytes()[..]),
+        report.row.map(integer),
+        report.correlation_id,
+        report.submitted_at.as_ms(),
+        report.started_at.as_ms(),
+        integer(report.waited_ms),
+        integer(report.run_us),
+        report.worker,
+        report.content_type.as_str(),
+        report.error,
+        report.reason.map(|reason| reason.as_str()),
+        report.retry_at.map(Timestamp::as_ms),
+        report.error_data.as_deref(),
+        report.payload.as_deref(),
+        report.output.as_deref(),
+    ])?;
+    Ok(())
+}
+
+/// Stores what a producer says of a batch.
+pub(super) fn batch(db: &Connection, record: &BatchRecord) -> Answer<()> {
+    let at = record.at.as_ms();
+    let (opened_at, sealed_at, total) = match record.event {
+        BatchEvent::Opened => (Some(at), None, None),
+        BatchEvent::Sealed { total } => (None, Some(at), Some(integer(total))),
+    };
+    db.prepare_cached(INSERT_BATCH)?.execute(params![
+        record.batch.as_bytes(),
+        record.label,
+        opened_at,
+        sealed_at,
+        total,
+    ])?;
+    Ok(())
+}
+
+/// The attempt's id, empty if there was none: unlike null, it is equal to
+/// itself in an index.
+fn attempt_id(report: &Report) -> &[u8] {
+    report
+        .attempt_id
+        .as_ref()
+        .map_or(&[], |id| &id.as_bytes()[..])
+}
+
+/// The output as JSON, where its own bytes are not.
+fn derived(report: &Report) -> Option<String> {
+    let output = report.output.as_ref()?;
+    match report.content_type {
+        ContentType::MessagePack => to_json(output, report.content_type),
+        _ => None,
+    }
+}
