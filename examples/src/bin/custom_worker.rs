@@ -1,0 +1,15 @@
+//! A worker of one's own: a task, a handler, and all flags of `homing worker`
+//! (`custom_worker --help`). `custom_producer` submits to it.
+
+use homing::prelude::*;
+use homing_examples::{Divide, DivideError};
+
+async fn divide(task: Divide, _: Attempt) -> Result<u64, AttemptError> {
+    let Divide { dividend, divisor } = task;
+    let quotient = dividend.checked_div(divisor);
+    Ok(quotient.ok_or(DivideError::ByZero { dividend })?)
+}
+
+fn main() -> std::process::ExitCode {
+    homing::worker_main(async || Ok(Worker::new().handler(divide)))
+}
