@@ -1,0 +1,90 @@
+//! The producer that is measured; at its end one line of JSON.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use homing::prelude::*;
+use homing_bench::clock::now_ns;
+use homing_bench::driver::LONE_PAUSE;
+use homing_bench::echo::Echo;
+use homing_bench::report::Report;
+use homing_bench::sample::Lone;
+use homing_bench::watch::{Layout, Watch};
+
+/// Submits echo tasks with Homing, to the broker in `AMQP_URL`
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    how: How,
+}
+
+#[derive(Debug, Subcommand)]
+enum How {
+    /// As one batch, as fast as they are confirmed
+    All(Tasks),
+    /// One at a time, each until it is stored
+    Lone(Stored),
+}
+
+#[derive(Debug, clap::Args)]
+struct Tasks {
+    /// How many
+    #[arg(long, default_value_t = 100_000)]
+    tasks: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct Stored {
+    #[command(flatten)]
+    tasks: Tasks,
+
+    /// SQLite file
+    #[arg(long)]
+    store: PathBuf,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let producer = Producer::from_env().await?;
+    let report = match args.how {
+        How::All(Tasks { tasks }) => submit_all(&producer, tasks).await?,
+        How::Lone(Stored { tasks, store }) => {
+            let watch = Watch::open(&store, Layout::Homing)?;
+            submit_lone(&producer, tasks.tasks, &watch, LONE_PAUSE).await?
+        }
+    };
+    producer.close().await;
+    report.print()
+}
+
+async fn submit_all(producer: &Producer, tasks: u64) -> anyhow::Result<Report> {
+    let start_ns = now_ns();
+    let batch = producer.submit_all((0..tasks).map(Echo::new)).await?;
+    Ok(Report {
+        batch: Some(batch.id.to_string()),
+        ..Report::new("submit", batch.total, start_ns, now_ns())?
+    })
+}
+
+async fn submit_lone(
+    producer: &Producer,
+    tasks: u64,
+    watch: &Watch,
+    pause: Duration,
+) -> anyhow::Result<Report> {
+    let mut times = Vec::new();
+    let start_ns = now_ns();
+    for number in 0..tasks {
+        tokio::time::sleep(pause).await;
+        let since = Instant::now();
+        let handle = producer.submit(Echo::new(number)).await?;
+        watch.await_task(handle.id().as_bytes())?;
+        times.push(since.elapsed());
+    }
+    Ok(Report {
+        lone: Some(Lone::of(&times)),
+        ..Report::new("lone", tasks, start_ns, now_ns())?
+    })
+}

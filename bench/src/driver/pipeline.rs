@@ -1,0 +1,97 @@
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+
+use super::child::{Process, ServiceUsage, Services};
+use super::world::World;
+use super::{STALL_TIME_MAX, Side, say};
+use crate::clock::{now_ns, secs_between};
+use crate::report::Report;
+use crate::watch::Watch;
+
+/// Between two looks at how much is stored: short beside a run of seconds, long
+/// enough to cost the machine nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// CPU time is shown for so many tasks.
+const CPU_TASKS: f64 = 10_000.0;
+
+/// A run of the whole pipeline, all three stages at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pipeline {
+    /// Tasks a second, from the first submit until all are stored.
+    pub(super) rate: f64,
+    /// Tasks a second, from the first submit until all are confirmed.
+    pub(super) submit_rate: f64,
+    /// Seconds of CPU of all three processes for 10,000 tasks.
+    pub(super) cpu_secs: f64,
+    /// Peak memory, MiB.
+    pub(super) worker_rss_mib: f64,
+    /// Peak memory, MiB.
+    pub(super) collector_rss_mib: f64,
+    /// Peak memory, MiB.
+    pub(super) producer_rss_mib: f64,
+}
+
+/// Runs it once, with `tasks` tasks.
+pub(super) async fn run(side: Side, url: &str, tasks: u64) -> anyhow::Result<Pipeline> {
+    let world = World::new(side, url).await?;
+    measure(&world, tasks).await
+}
+
+async fn measure(world: &World, tasks: u64) -> anyhow::Result<Pipeline> {
+    let mut services = Services::start(world, tasks).await?;
+    let mut producer = Process::start("producer", world.side.producer(world, tasks)?)?;
+    let watching = until_stored(world, tasks, || {
+        services.check()?;
+        producer.check()
+    });
+    let end_ns = watching.await?;
+    let submitted = producer.report(tasks).await?;
+    let used = services.end(world).await?;
+    let measured = figures(&submitted, &used, end_ns);
+    let side = world.side.name();
+    say(format_args!(
+        "{side}: {tasks} tasks, {:.0} tasks/s",
+        measured.rate
+    ));
+    Ok(measured)
+}
+
+/// Waits until `tasks` rows are stored, and says when; `check` fails when one
+/// of the processes has.
+pub(super) async fn until_stored(
+    world: &World,
+    tasks: u64,
+    mut check: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
+    let watch = Watch::open(&world.store(), world.side.layout())?;
+    let (mut stored, mut since) = (0, tokio::time::Instant::now());
+    while stored < tasks {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let now = watch.progress()?;
+        if now > stored {
+            (stored, since) = (now, tokio::time::Instant::now());
+        } else if since.elapsed() > STALL_TIME_MAX {
+            bail!("stored {stored} of {tasks} tasks, and no more");
+        }
+        check()?;
+    }
+    let end_ns = now_ns();
+    let rows = watch.rows()?;
+    ensure!(rows == tasks, "stored {rows} rows of {tasks} tasks");
+    Ok(end_ns)
+}
+
+fn figures(submitted: &Report, used: &ServiceUsage, end_ns: u64) -> Pipeline {
+    let tasks = submitted.tasks as f64;
+    let cpu_secs = submitted.cpu_secs + used.worker.cpu_secs + used.collector.cpu_secs;
+    Pipeline {
+        rate: tasks / secs_between(submitted.start_ns, end_ns),
+        submit_rate: submitted.rate,
+        cpu_secs: cpu_secs * CPU_TASKS / tasks,
+        worker_rss_mib: used.worker.rss_peak_mib,
+        collector_rss_mib: used.collector.rss_peak_mib,
+        producer_rss_mib: submitted.rss_peak_mib,
+    }
+}

@@ -1,0 +1,42 @@
+//! The task that is measured: its output is its payload.
+
+use homing::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a payload, and of an output.
+pub const BYTES: usize = 100;
+
+/// Bytes that MessagePack spends on a text of up to 255 bytes, besides it.
+const TEXT_HEAD_BYTES: usize = 2;
+
+/// A task of [`BYTES`] bytes whose output is itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Echo(String);
+
+impl Echo {
+    /// The task with this number.
+    pub fn new(number: u64) -> Self {
+        Self(format!("{number:0width$}", width = BYTES - TEXT_HEAD_BYTES))
+    }
+}
+
+impl Task for Echo {
+    const KIND: &'static str = "bench.echo";
+    type Output = Self;
+    type Error = AnyError;
+}
+
+#[cfg(test)]
+mod tests {
+    use homing::protocol::{ContentType, Payload};
+
+    use super::*;
+
+    #[test]
+    fn a_payload_has_the_bytes_it_is_measured_with() {
+        let payload = Payload::encode("a payload", &Echo::new(7), ContentType::default(), 1_000);
+
+        assert_eq!(payload.unwrap().bytes.len(), BYTES);
+    }
+}
