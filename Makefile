@@ -1,0 +1,89 @@
+# Every command a person or CI runs. `make` alone prints them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+DIR ?= .
+N ?= 4
+ARGS ?=
+# The packages of the workspace that need no broker for their tests.
+UNIT := --workspace --exclude homing-tests
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Set up, and run the whole pipeline on real files (DIR=folder)
+	@scripts/setup
+	@scripts/demo '$(DIR)'
+
+.PHONY: test
+test: binaries ## Set up, and pass all tests, on a private RabbitMQ or on AMQP_URL
+	@scripts/setup python
+	@scripts/setup nextest
+	@if [[ -n "$${AMQP_URL:-}" ]]; then \
+		HOMING_TEST_BROKER="$$AMQP_URL" cargo nextest run --workspace --locked $(ARGS); \
+	else \
+		scripts/node run "$$(mktemp -d)/node" cargo nextest run --workspace --locked $(ARGS); \
+	fi
+	@cargo test --doc --workspace --locked --quiet
+
+.PHONY: test-unit
+test-unit: ## Pass the tests that need no broker
+	@scripts/setup nextest
+	@cargo nextest run $(UNIT) --locked $(ARGS)
+
+.PHONY: binaries
+binaries: # The programs that the tests start.
+	@scripts/setup
+	@cargo build --workspace --bins --locked
+
+.PHONY: build
+build: ## Build the programs, release
+	@scripts/setup
+	@cargo build --release --locked --package homing-cli --package homing-examples --bins
+
+.PHONY: workers
+workers: ## Run N worker processes against AMQP_URL (N=8, ARGS='--run KIND=COMMAND')
+	@target/release/homing worker --processes $(N) $(if $(ARGS),$(ARGS),--run demo.words=examples/words.sh)
+
+.PHONY: tail
+tail: ## Print outcomes as they are stored
+	@target/release/homing tail --follow $(ARGS)
+
+.PHONY: examples
+examples: ## Run every example, with its results checked
+	@scripts/setup
+	@scripts/setup python
+	@scripts/examples
+
+.PHONY: bench
+bench: ## Measure Homing beside the bare protocol, on a private RabbitMQ
+	@scripts/setup
+	@scripts/bench $(ARGS)
+
+.PHONY: check
+check: fmt-check lint doc deps test-unit ## Everything that needs no broker
+
+.PHONY: fmt-check
+fmt-check: ## Check the format
+	@cargo fmt --all --check
+
+.PHONY: lint
+lint: ## Run clippy, warnings denied
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: doc
+doc: ## Build the documentation, warnings denied
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+.PHONY: deps
+deps: ## Check the rules on dependencies
+	@scripts/check-deps
+
+.PHONY: clean-demo
+clean-demo: ## Remove what the demo left: .demo/ and homing.db
+	@scripts/node remove .demo/broker 2>/dev/null || true
+	@rm -rf .demo homing.db homing.db-wal homing.db-shm homing.db.collector
