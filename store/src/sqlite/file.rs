@@ -87,8 +87,26 @@ fn refuse_folder(path: &Path) -> Result<(), StoreError> {
 /// To a reader a file that cannot be opened is unreadable.
 fn unreadable_if_closed(error: StoreError) -> StoreError {
     match error {
-        StoreError::Unwritable { path, source } => StoreError::Unreadable { path, source },
+        StoreError::Unwritable { path, source } => {
+            let source = why(OpenOptions::new().read(true), &path, source);
+            StoreError::Unreadable { path, source }
+        }
         other => other,
+    }
+}
+
+/// Why SQLite could not open the file, which it does not tell: what the system
+/// says, or else SQLite's own words.
+fn why(options: &OpenOptions, path: &Path, told: io::Error) -> io::Error {
+    match options.open(path) {
+        Err(error) => error,
+        Ok(file) => {
+            // Closing it would drop the locks that other connections of this
+            // process have on it: https://www.sqlite.org/howtocorrupt.html
+            // section 2.2. It stays open until the process ends.
+            std::mem::forget(file);
+            told
+        }
     }
 }
 
@@ -142,7 +160,13 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(connection)
     };
-    let connection = open().map_err(|fault| fault.at(path))?;
+    let connection = open().map_err(|fault| match fault.at(path) {
+        StoreError::Unwritable { path, source } => {
+            let source = why(OpenOptions::new().read(true).write(true), &path, source);
+            StoreError::Unwritable { path, source }
+        }
+        other => other,
+    })?;
     if connection.is_readonly(rusqlite::MAIN_DB).unwrap_or(false) {
         let source = io::ErrorKind::PermissionDenied.into();
         return Err(unwritable(path, source));

@@ -71,6 +71,9 @@ impl<'a> Group<'a> {
 
     /// Writes what goes with the entries as a whole.
     pub(super) fn finish(self) -> Answer<()> {
+        self.db
+            .prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'log_end'")?
+            .execute([self.position - 1])?;
         self.tally.write(self.db)
     }
 
@@ -126,7 +129,7 @@ impl<'a> Group<'a> {
         if report.run > Run::FIRST && !self.replayed {
             self.replayed = true;
             self.db
-                .prepare_cached("INSERT INTO meta VALUES ('replayed', '1') ON CONFLICT DO NOTHING")?
+                .prepare_cached("INSERT INTO meta VALUES ('replayed', 1) ON CONFLICT DO NOTHING")?
                 .execute([])?;
         }
         if !self.replayed {

@@ -1,7 +1,7 @@
 //! The log, followed.
 
 use homing_protocol::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::fault::{Answer, Fault};
 use super::query::{Matching, OF_ATTEMPT, to_record};
@@ -16,10 +16,9 @@ const LOOK_MAX: i64 = 50_000;
 /// Where the log ends.
 pub(crate) fn end(db: &Connection) -> Answer<Position> {
     let end = db
-        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'log'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(Position::new(end.unwrap_or(0)))
+        .prepare_cached("SELECT value FROM meta WHERE name = 'log_end'")?
+        .query_row([], |row| row.get(0))?;
+    Ok(Position::new(end))
 }
 
 /// The log after `after`, the oldest record first.

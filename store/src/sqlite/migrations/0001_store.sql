@@ -110,10 +110,12 @@ CREATE UNIQUE INDEX conflicts_task
     ON conflicts (task, run, digest, attempt_id, status, attempt);
 
 -- Every change of a row in `tasks`, in the order of the commits. Only added to.
--- `attempt` names the row in `attempts` that has the rest; none for successes,
+-- The writer counts the positions in `log_end` of `meta`, once per transaction,
+-- so none is used again once its entry is removed: AUTOINCREMENT would write
+-- its counter for every row. `attempt` names the row in `attempts` that has the rest; none for successes,
 -- whose row in `tasks` has it and never changes.
 CREATE TABLE log (
-    position  INTEGER PRIMARY KEY AUTOINCREMENT,
+    position  INTEGER PRIMARY KEY,
     stored_at INTEGER NOT NULL,
     task      BLOB    NOT NULL,
     run       INTEGER NOT NULL,
@@ -177,10 +179,14 @@ CREATE TABLE histograms (
     PRIMARY KEY (kind, measure, bucket)
 ) STRICT, WITHOUT ROWID;
 
+-- `log_end`: the last position given. `replayed`: there, if any task has more
+-- than one run.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
-    value TEXT NOT NULL
+    value ANY  NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+INSERT INTO meta VALUES ('log_end', 0);
 
 -- For people with a SQLite shell: `SELECT * FROM outcomes`.
 CREATE VIEW outcomes AS
