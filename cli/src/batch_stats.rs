@@ -95,7 +95,9 @@ impl BatchStats {
             run,
             status: report.status,
             waited: Duration::from_millis(report.waited_ms),
-            ran: report.attempt_id.map(|_| Duration::from_micros(report.run_us)),
+            ran: report
+                .attempt_id
+                .map(|_| Duration::from_micros(report.run_us)),
         };
         self.tasks.insert(report.task, known);
     }
@@ -128,7 +130,11 @@ impl BatchStats {
         for task in &tasks {
             *counts.entry(task.status).or_default() += 1;
         }
-        let attempted = || tasks.iter().filter_map(|task| Some((task.waited, task.ran?)));
+        let attempted = || {
+            tasks
+                .iter()
+                .filter_map(|task| Some((task.waited, task.ran?)))
+        };
         KindLine::new(
             name,
             |status| counts.get(&status).copied().unwrap_or(0),
@@ -194,7 +200,12 @@ mod tests {
     fn a_task_counts_once_by_what_it_came_to() {
         let mut stats = BatchStats::default();
         let at = Timestamp::from_ms(2_000);
-        for status in [Status::Retrying, Status::Dead, Status::Succeeded, Status::Failed] {
+        for status in [
+            Status::Retrying,
+            Status::Dead,
+            Status::Succeeded,
+            Status::Failed,
+        ] {
             stats.add(&report(1, "a", status), at);
         }
         stats.add(&report(2, "b", Status::Retrying), at);
@@ -202,8 +213,14 @@ mod tests {
         let lines = serde_json::to_value(stats.lines()).unwrap();
 
         assert_eq!((stats.tasks.len(), closed(&stats)), (2, 1));
-        assert_eq!((&lines[0]["succeeded"], &lines[0]["tasks"]), (&1.into(), &1.into()));
-        assert_eq!((&lines[1]["retrying"], &lines[2]["kind"]), (&1.into(), &"all".into()));
+        assert_eq!(
+            (&lines[0]["succeeded"], &lines[0]["tasks"]),
+            (&1.into(), &1.into())
+        );
+        assert_eq!(
+            (&lines[1]["retrying"], &lines[2]["kind"]),
+            (&1.into(), &"all".into())
+        );
     }
 
     #[test]
@@ -226,6 +243,9 @@ mod tests {
         assert_eq!(times(Vec::new()), None);
         assert_eq!(times(ms(7..=7)).unwrap().p95_ms.round(), 7.0);
         let hundred = times(ms(1..=100)).unwrap();
-        assert_eq!((hundred.p50_ms.round(), hundred.p95_ms.round()), (50.0, 95.0));
+        assert_eq!(
+            (hundred.p50_ms.round(), hundred.p95_ms.round()),
+            (50.0, 95.0)
+        );
     }
 }

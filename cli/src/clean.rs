@@ -10,7 +10,13 @@
 pub(crate) fn for_terminal(text: &str) -> String {
     let text = anstream::adapter::strip_str(text).to_string();
     text.chars()
-        .map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c })
+        .map(|c| {
+            if matches!(c, '\n' | '\r' | '\t') {
+                ' '
+            } else {
+                c
+            }
+        })
         .filter(|c| !c.is_control() && !reorders(*c))
         .collect()
 }

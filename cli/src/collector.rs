@@ -1,6 +1,7 @@
 //! `homing collector`: outcomes from the broker into the store.
 
 use std::num::NonZeroU16;
+use std::path::Path;
 
 use homing_broker::Patience;
 use homing_collector::{CollectorConfig, CollectorError, Stopped};
@@ -81,15 +82,23 @@ async fn announce(link: &Link, store: &Setting<StoreUrl>, talk: Talk) -> Result<
             let tasks: u64 = kinds.iter().map(|kind| kind.counts.total()).sum();
             format!("{} stored", grouped(tasks))
         }
-        Err(StoreError::Missing { .. }) => "new".to_owned(),
+        Err(StoreError::Missing { path }) if has_folder(&path) => "new".to_owned(),
         Err(StoreError::Older { .. }) => "to be migrated".to_owned(),
         // The collector meets the same, and knows whether it ends it.
         Err(_) => return Ok(()),
     };
-    let (queue, from) = (link.broker.topology().results(), &store.from);
-    let path = &store.value;
-    talk.say(format!("collector  {queue} -> {path} ({from}), {stored}"));
+    let (queue, url) = (link.broker.topology().results(), &store.value);
+    let origin = match store.name {
+        "default" => "default; HOMING_STORE names another",
+        name => name,
+    };
+    talk.say(format!("collector  {queue} -> {url} ({origin}), {stored}"));
     Ok(())
+}
+
+fn has_folder(path: &Path) -> bool {
+    let folder = path.parent();
+    folder.is_none_or(|folder| folder == Path::new("") || folder.is_dir())
 }
 
 fn say_stopped(stopped: Stopped, talk: Talk) {

@@ -43,7 +43,10 @@ mod tests {
     #[test]
     fn each_verb_is_in_the_help_once() {
         let command = command();
-        let verbs: Vec<_> = command.get_subcommands().map(|verb| verb.get_name()).collect();
+        let verbs: Vec<_> = command
+            .get_subcommands()
+            .map(|verb| verb.get_name())
+            .collect();
 
         let listed: Vec<_> = TEMPLATE
             .lines()
@@ -63,11 +66,20 @@ mod tests {
         let mut command = command().term_width(80);
         command.build();
         let overview = command.render_help().to_string();
-        assert!(overview.lines().all(|line| line.chars().count() <= 80), "{overview}");
-        for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+        assert!(
+            overview.lines().all(|line| line.chars().count() <= 80),
+            "{overview}"
+        );
+        for verb in command
+            .get_subcommands_mut()
+            .filter(|verb| verb.get_name() != "help")
+        {
             let help = verb.render_help().to_string();
             assert!(help.contains("Example"), "{help}");
-            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+            assert!(
+                help.lines().all(|line| line.chars().count() <= 80),
+                "{help}"
+            );
         }
     }
 

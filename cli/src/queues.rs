@@ -23,7 +23,12 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct QueuesArgs {
     /// Queues of tasks beside `tasks` and `tasks.suspect`
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "HOMING_QUEUES")]
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        env = "HOMING_QUEUES"
+    )]
     queues: Vec<QueueName>,
 }
 

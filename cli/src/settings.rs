@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use homing_broker::{AmqpUrl, Broker, BrokerError, Patience};
+use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, PublishError};
 use homing_protocol::topology::Topology;
 use homing_protocol::{Namespace, QueueName};
 use homing_store::{Store, StoreUrl};
@@ -68,7 +68,14 @@ pub(crate) struct Settings {
 
     /// Which log lines, such as info,homing_broker=debug
     /// [env: HOMING_LOG]
-    #[arg(long, global = true, value_name = "FILTER", env = "HOMING_LOG", hide_env = true, verbatim_doc_comment)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "HOMING_LOG",
+        hide_env = true,
+        verbatim_doc_comment
+    )]
     pub(crate) log: Option<String>,
 
     /// text or json
@@ -116,6 +123,9 @@ pub(crate) enum When {
 /// A setting and where it came from, without its secret.
 pub(crate) struct Setting<T> {
     pub(crate) value: T,
+    /// The flag or the variable, or `default`.
+    pub(crate) name: &'static str,
+    /// The same with the value.
     pub(crate) from: String,
 }
 
@@ -125,9 +135,7 @@ impl Settings {
         match self.color {
             When::Always => true,
             When::Never => false,
-            When::Auto => {
-                anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
-            }
+            When::Auto => anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never,
         }
     }
 
@@ -150,7 +158,9 @@ impl Settings {
         queues: &[QueueName],
         patience: Patience,
     ) -> Result<Link, Trouble> {
-        let Setting { value: url, from } = self.broker_url()?;
+        let Setting {
+            value: url, from, ..
+        } = self.broker_url()?;
         let topology = Topology::new(self.namespace.clone(), queues.iter().cloned());
         let name = format!("homing {}", std::process::id());
         let broker = homing_broker::rabbit(url, topology, patience, name);
@@ -163,7 +173,9 @@ impl Settings {
             ("HOMING_BROKER=", variable("HOMING_BROKER")),
             ("AMQP_URL=", variable("AMQP_URL")),
         ];
-        let found = sources.into_iter().find_map(|(name, url)| Some((name, url?)));
+        let found = sources
+            .into_iter()
+            .find_map(|(name, url)| Some((name, url?)));
         let Some((name, text)) = found else {
             return Err(Trouble::new(Exit::Config, "no broker is set")
                 .from("--broker, HOMING_BROKER and AMQP_URL, none of which is there")
@@ -171,8 +183,9 @@ impl Settings {
         };
         // The text itself is not shown: it may hold a password where one
         // cannot tell.
-        parse::<AmqpUrl>(name, &text)
-            .map_err(|error| Trouble::broker(&BrokerError::from(error)).from(name.trim_end_matches(['=', ' '])))
+        parse::<AmqpUrl>(name, &text).map_err(|error| {
+            Trouble::broker(&BrokerError::from(error)).from(name.trim_end_matches(['=', ' ']))
+        })
     }
 
     /// Where the store is.
@@ -185,16 +198,18 @@ impl Settings {
             ("--store ", self.store.clone()),
             ("HOMING_STORE=", variable("HOMING_STORE")),
         ];
-        let found = sources.into_iter().find_map(|(name, url)| Some((name, url?)));
+        let found = sources
+            .into_iter()
+            .find_map(|(name, url)| Some((name, url?)));
         let Some((name, text)) = found else {
             let value = StoreUrl::default();
             let from = format!("the default, {value}; HOMING_STORE names another");
-            return Ok(Setting { value, from });
+            let name = "default";
+            return Ok(Setting { value, name, from });
         };
         // A text that is no URL may be one of another store's, with a password.
-        parse(name, &text).map_err(|error| {
-            Trouble::store_url(&error).from(name.trim_end_matches(['=', ' ']))
-        })
+        parse(name, &text)
+            .map_err(|error| Trouble::store_url(&error).from(name.trim_end_matches(['=', ' '])))
     }
 
     /// Opens the store that is set, for reading.
@@ -203,7 +218,7 @@ impl Settings {
     ///
     /// [`Trouble`] if it is not there or cannot be read. It is never created.
     pub(crate) async fn open_store(&self) -> Result<Store, Trouble> {
-        let Setting { value, from } = self.store_url()?;
+        let Setting { value, from, .. } = self.store_url()?;
         Store::open(&value)
             .await
             .map_err(|error| Trouble::store(&error).from(from))
@@ -221,12 +236,18 @@ impl Link {
     pub(crate) fn trouble(&self, error: &BrokerError) -> Trouble {
         Trouble::broker(error).from(self.from.clone())
     }
+
+    /// What to say of a message that was not published.
+    pub(crate) fn publish_trouble(&self, error: &PublishError) -> Trouble {
+        Trouble::publish(error).from(self.from.clone())
+    }
 }
 
-fn parse<T: FromStr + Display>(name: &str, text: &str) -> Result<Setting<T>, T::Err> {
+fn parse<T: FromStr + Display>(name: &'static str, text: &str) -> Result<Setting<T>, T::Err> {
     let value: T = text.parse()?;
     let from = format!("{name}{value}");
-    Ok(Setting { value, from })
+    let name = name.trim_end_matches(['=', ' ']);
+    Ok(Setting { value, name, from })
 }
 
 /// A variable's value; an empty one is not there.

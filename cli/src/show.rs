@@ -57,7 +57,9 @@ pub(crate) async fn run(args: ShowArgs, settings: &Settings) -> Result<Exit, Tro
         return Err(
             Trouble::new(Exit::NotFound, format!("nothing is stored of task {id}"))
                 .from("it is on its way, or was never submitted, or goes to another store")
-                .fix(format!("homing wait {id}; homing queues shows what is on its way")),
+                .fix(format!(
+                    "homing wait {id}; homing queues shows what is on its way"
+                )),
         );
     };
     let label = batch_label(&store, &task.record.report).await?;
@@ -85,7 +87,9 @@ async fn batch_label(store: &Store, report: &Report) -> Result<Option<String>, T
     };
     let batch = store.batch(&BatchRef::Id(id)).await;
     let batch = batch.map_err(|error| Trouble::store(&error))?;
-    Ok(batch.map(|batch| batch.label).filter(|label| !label.is_empty()))
+    Ok(batch
+        .map(|batch| batch.label)
+        .filter(|label| !label.is_empty()))
 }
 
 fn as_json(task: &TaskRecord, batch_label: Option<String>) -> TaskJson {
@@ -147,7 +151,10 @@ fn fields(task: &TaskRecord, label: Option<&str>, people: bool) -> Vec<Field> {
 fn contents(report: &Report) -> Vec<Field> {
     let json = |bytes: &Option<bytes::Bytes>| {
         let text = to_json(bytes.as_ref()?, report.content_type);
-        Some(text.map_or_else(|| "bytes that are not valid".to_owned(), |text| one_line(&text)))
+        Some(text.map_or_else(
+            || "bytes that are not valid".to_owned(),
+            |text| one_line(&text),
+        ))
     };
     let parts = [
         ("payload", json(&report.payload)),
@@ -157,13 +164,19 @@ fn contents(report: &Report) -> Vec<Field> {
         ("retry", report.retry_at.map(full)),
     ];
     let parts = parts.into_iter();
-    parts.filter_map(|(name, value)| Some((name, value?))).collect()
+    parts
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 fn history(task: &TaskRecord, at: fn(Timestamp) -> String) -> Vec<Field> {
     let mut fields = Vec::new();
     for attempt in &task.attempts {
-        let late = if attempt.late { "  (came too late)" } else { "" };
+        let late = if attempt.late {
+            "  (came too late)"
+        } else {
+            ""
+        };
         fields.push(("attempt", attempt_text(&attempt.report, at) + late));
     }
     // What succeeded is not among the attempts that are kept.

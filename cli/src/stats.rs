@@ -175,22 +175,32 @@ pub(crate) async fn run(args: StatsArgs, settings: &Settings) -> Result<Exit, Tr
     if output.form() == Form::Json {
         output.json(&summary)?;
     } else {
-        summary_text(&summary).iter().try_for_each(|line| output.text(line))?;
+        let lines = summary_text(&summary, output.form());
+        lines.iter().try_for_each(|line| output.text(line))?;
     }
-    Ok(if summary.balances() { Exit::Done } else { Exit::No })
+    Ok(if summary.balances() {
+        Exit::Done
+    } else {
+        Exit::No
+    })
 }
 
-fn summary_text(summary: &Summary) -> [String; 3] {
+fn summary_text(summary: &Summary, form: Form) -> Vec<String> {
     let secs = span(Duration::from_secs_f64(summary.secs));
-    let rate = summary
-        .per_sec
-        .map_or_else(String::new, |rate| format!(", {rate:.0}/s"));
+    let rate = summary.per_sec.map_or_else(String::new, |rate| {
+        if rate < 10.0 {
+            format!(", {rate:.1}/s")
+        } else {
+            format!(", {}/s", grouped(rate as u64))
+        }
+    });
     let closed = grouped(summary.closed);
-    [
-        String::new(),
-        format!("{closed} tasks in {secs}{rate}"),
-        balance(summary),
-    ]
+    let mut lines = vec![format!("{closed} tasks in {secs}{rate}"), balance(summary)];
+    if form != Form::Plain {
+        // A table for people ends with an empty line.
+        lines.insert(0, String::new());
+    }
+    lines
 }
 
 /// The balance in words. What cannot be known is said to be unknown.

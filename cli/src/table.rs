@@ -225,13 +225,17 @@ mod tests {
     #[test]
     fn a_narrow_terminal_loses_columns_and_never_digits() {
         for width in 1..120 {
-            let lines = Layout::new(COLUMNS).lines(&[row("171 ms", &"long ".repeat(40))], width, false);
+            let lines =
+                Layout::new(COLUMNS).lines(&[row("171 ms", &"long ".repeat(40))], width, false);
 
             let line = lines.lines().last().unwrap();
             let expected = [ID, "171 ms"].map(|whole| line.contains(whole));
             let fits = [width >= 44, width >= 52];
             assert_eq!(expected, fits, "{width}: {line}");
-            assert!(line.chars().count() <= usize::from(width).max(6), "{width}: {line}");
+            assert!(
+                line.chars().count() <= usize::from(width).max(6),
+                "{width}: {line}"
+            );
             assert_eq!(lines.lines().count(), 2, "{width}");
         }
     }

@@ -84,7 +84,11 @@ mod tests {
     #[test]
     fn a_duration_has_a_unit() {
         for (text, secs) in [("30s", 30), ("10m", 600), ("2h", 7_200), ("7d", 604_800)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_secs(secs)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_secs(secs)),
+                "{text}"
+            );
         }
         for text in ["", "30", "-5s", "1y", "soon"] {
             assert!(parse_duration(text).is_err(), "{text}");

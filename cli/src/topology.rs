@@ -27,7 +27,12 @@ pub(crate) struct TopologyArgs {
     action: Action,
 
     /// Queues of tasks beside `tasks` and `tasks.suspect`
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "HOMING_QUEUES")]
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        env = "HOMING_QUEUES"
+    )]
     queues: Vec<QueueName>,
 }
 
@@ -77,12 +82,16 @@ pub(crate) async fn run(args: TopologyArgs, settings: &Settings) -> Result<Exit,
     let (exchanges, queues) = (topology.exchanges().len(), topology.queues().len());
     if differences.is_empty() {
         let place = link.broker.place();
-        talk.say(format!("{exchanges} exchanges and {queues} queues are as they should be: {place}"));
+        talk.say(format!(
+            "{exchanges} exchanges and {queues} queues are as they should be: {place}"
+        ));
         return Ok(Exit::Done);
     }
     let count = differences.len();
     let lines: Vec<DifferenceLine> = differences.into_iter().map(Into::into).collect();
     Output::new(settings).lines(&lines)?;
-    talk.say(format!("{count} differ; what is missing: homing topology apply"));
+    talk.say(format!(
+        "{count} differ; what is missing: homing topology apply"
+    ));
     Ok(Exit::No)
 }

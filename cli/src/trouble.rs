@@ -68,8 +68,11 @@ impl Trouble {
                 ..Self::new(Exit::Done, "")
             };
         }
-        Self::new(Exit::Unreachable, format!("cannot write to stdout: {error}"))
-            .fix("free some room where it goes")
+        Self::new(
+            Exit::Unreachable,
+            format!("cannot write to stdout: {error}"),
+        )
+        .fix("free some room where it goes")
     }
 
     /// A file of the user's cannot be read or written.
@@ -99,7 +102,9 @@ impl Trouble {
             ),
             BrokerError::Denied { user, .. } => (
                 Exit::Denied,
-                format!("grant it: rabbitmqctl set_permissions -p VHOST '{user}' CONFIGURE WRITE READ"),
+                format!(
+                    "grant it: rabbitmqctl set_permissions -p VHOST '{user}' CONFIGURE WRITE READ"
+                ),
             ),
             BrokerError::Missing { .. } => {
                 (Exit::Config, "create it: homing topology apply".to_owned())
@@ -129,9 +134,7 @@ impl Trouble {
             PublishError::Unroutable { .. } => {
                 (Exit::Config, "create the queue: homing topology apply")
             }
-            PublishError::TooLarge { .. } => {
-                (Exit::Usage, "store it elsewhere and send its name")
-            }
+            PublishError::TooLarge { .. } => (Exit::Usage, "store it elsewhere and send its name"),
             PublishError::Refused => (
                 Exit::Unreachable,
                 "look at the broker's log; a queue may be full. Then submit again",
@@ -157,16 +160,18 @@ impl Trouble {
                 Exit::Unreachable,
                 "run it where the collector runs, or name the store: HOMING_STORE=sqlite:/path/homing.db",
             ),
-            StoreError::NoDirectory { .. } => {
-                (Exit::Config, "create the directory, or name another store: --store sqlite:PATH")
-            }
+            StoreError::NoDirectory { .. } => (
+                Exit::Config,
+                "create the directory, or name another store: --store sqlite:PATH",
+            ),
             StoreError::Foreign { .. } => (
                 Exit::Config,
                 "name another file, or none that exists yet: --store sqlite:PATH",
             ),
-            StoreError::Newer { .. } => {
-                (Exit::Config, "use the version of Homing that wrote it, or a newer one")
-            }
+            StoreError::Newer { .. } => (
+                Exit::Config,
+                "use the version of Homing that wrote it, or a newer one",
+            ),
             StoreError::Older { .. } => (Exit::Config, "start its collector once: it migrates it"),
             StoreError::Unreadable { source, .. } => {
                 (refused(source), "run it as the user the collector runs as")
@@ -179,9 +184,10 @@ impl Trouble {
             StoreError::Full { .. } => (Exit::Unreachable, "free some room; nothing is lost"),
             StoreError::Disk { .. } => (Exit::Unreachable, "check the disk; nothing acked is lost"),
             StoreError::Gone { .. } => (Exit::Unreachable, "put it back, and start again"),
-            StoreError::Corrupt { .. } => {
-                (Exit::Unreachable, "keep a copy, and restore the file from a backup")
-            }
+            StoreError::Corrupt { .. } => (
+                Exit::Unreachable,
+                "keep a copy, and restore the file from a backup",
+            ),
             StoreError::Position { .. } => (Exit::Usage, "start at one of those: --from POSITION"),
             _ => (Exit::Internal, "please report it"),
         };
@@ -216,11 +222,19 @@ impl Trouble {
 /// What is wrong with a store, without the fix that some texts hold.
 fn store_text(error: &StoreError) -> String {
     match error {
-        StoreError::Newer { found, supported, path } => format!(
+        StoreError::Newer {
+            found,
+            supported,
+            path,
+        } => format!(
             "the store {} has schema {found}, but this version reads up to {supported}",
             path.display()
         ),
-        StoreError::Older { found, supported, path } => format!(
+        StoreError::Older {
+            found,
+            supported,
+            path,
+        } => format!(
             "the store {} has schema {found}, but this version reads {supported}",
             path.display()
         ),

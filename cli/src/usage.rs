@@ -52,17 +52,24 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
     let command = cli::command();
     let mut verbs = command.get_subcommands().map(Command::get_name);
     let verb = verbs.find(|name| words.iter().any(|word| word == name));
-    let help = verb.map_or_else(|| "homing --help".to_owned(), |verb| format!("homing {verb} --help"));
+    let help = verb.map_or_else(
+        || "homing --help".to_owned(),
+        |verb| format!("homing {verb} --help"),
+    );
     let fix = tip(&text).unwrap_or(help);
     match variable(error, words) {
         Some(name) => Trouble::new(Exit::Config, what).from(name).fix(fix),
-        None => Trouble::new(Exit::Usage, what).from("the command line").fix(fix),
+        None => Trouble::new(Exit::Usage, what)
+            .from("the command line")
+            .fix(fix),
     }
 }
 
 /// What clap would have typed instead.
 fn tip(text: &str) -> Option<String> {
-    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "))?;
+    let tip = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("tip: "))?;
     Some(tip.to_owned())
 }
 
@@ -71,7 +78,9 @@ fn variable(error: &Error, words: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(refused)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
-    let command = cli::command();
+    let mut command = cli::command();
+    // An argument has no text of its own before that.
+    command.build();
     let args = command
         .get_subcommands()
         .flat_map(Command::get_arguments)

@@ -31,7 +31,11 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WaitArgs {
     /// The tasks' ids
-    #[arg(value_name = "ID", required_unless_present = "batch", conflicts_with = "batch")]
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "batch",
+        conflicts_with = "batch"
+    )]
     ids: Vec<TaskId>,
 
     /// Wait for all tasks of this batch: its id or label
@@ -103,7 +107,12 @@ pub(crate) async fn of_tasks(
         for id in ids {
             match closed(store.record(id).await.map_err(told)?) {
                 Some(record) => {
-                    answer(&RecordLine::stored(&record), record.report.status, output, talk)?;
+                    answer(
+                        &RecordLine::stored(&record),
+                        record.report.status,
+                        output,
+                        talk,
+                    )?;
                     match record.report.status {
                         Status::Succeeded => succeeded += 1,
                         _ => others += 1,
@@ -208,14 +217,20 @@ fn batch_answer(batch: &Batch, settings: &Settings) -> Result<Exit, Trouble> {
             batch: id.to_string(),
             label: batch.label.clone(),
             total: batch.total,
-            counts: counts.iter().map(|(status, n)| (status.as_str(), n)).collect(),
+            counts: counts
+                .iter()
+                .map(|(status, n)| (status.as_str(), n))
+                .collect(),
         })?;
     } else {
         let parts = counts.iter().filter(|(_, count)| *count > 0);
         let parts = parts.map(|(status, count)| format!("{status} {count}"));
         output.text(&format!("{id}\t{}", parts.collect::<Vec<_>>().join("\t")))?;
     }
-    Ok(of_several(succeeded, counts.closed().saturating_sub(succeeded)))
+    Ok(of_several(
+        succeeded,
+        counts.closed().saturating_sub(succeeded),
+    ))
 }
 
 fn progress(talk: Talk) -> ProgressBar {
@@ -225,6 +240,8 @@ fn progress(talk: Talk) -> ProgressBar {
     let bar = ProgressBar::new(0);
     let style = "{human_pos} of {human_len}  {wide_bar}  {percent} %  {per_sec}  eta {eta}  {msg}";
     // The template is a literal of ours: a wrong one keeps the default look.
-    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
     bar
 }

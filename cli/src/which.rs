@@ -42,9 +42,11 @@ impl Which {
     /// [`Trouble`] if the batch is not stored, or pending tasks are asked for.
     pub(crate) async fn filter(&self, store: &Store) -> Result<Filter, Trouble> {
         if self.status.contains(&Status::Pending) {
-            return Err(Trouble::new(Exit::Usage, "pending tasks are not stored yet")
-                .from("--status pending")
-                .fix("count those of a batch: homing stats --batch BATCH"));
+            return Err(
+                Trouble::new(Exit::Usage, "pending tasks are not stored yet")
+                    .from("--status pending")
+                    .fix("count those of a batch: homing stats --batch BATCH"),
+            );
         }
         let mut filter = Filter::all().statuses(self.status.iter().copied());
         if self.problems {
@@ -100,9 +102,12 @@ pub(crate) async fn find_batch(store: &Store, name: &BatchRef) -> Result<Batch, 
             BatchRef::Id(id) => id.to_string(),
             BatchRef::Label(label) => label.clone(),
         };
-        Trouble::new(Exit::NotFound, format!("nothing is stored of batch `{name}`"))
-            .from("--batch")
-            .fix("check its name, and that a collector runs: homing queues")
+        Trouble::new(
+            Exit::NotFound,
+            format!("nothing is stored of batch `{name}`"),
+        )
+        .from("--batch")
+        .fix("check its name, and that a collector runs: homing queues")
     })
 }
 
@@ -140,6 +145,9 @@ mod tests {
 
         let typed = which.typed();
 
-        assert_eq!(typed, r" --kind 'image.*' --status failed,dead --batch 'it'\''s'");
+        assert_eq!(
+            typed,
+            r" --kind 'image.*' --status failed,dead --batch 'it'\''s'"
+        );
     }
 }

@@ -33,7 +33,7 @@ use super::rows::{self, Chunk, Row, Source};
 use super::{SubmitArgs, broker_trouble, submit_trouble};
 use crate::exit::Exit;
 use crate::output::Talk;
-use crate::settings::Settings;
+use crate::settings::{Link, Settings};
 use crate::stop::Stop;
 use crate::trouble::Trouble;
 use crate::wait;
@@ -65,12 +65,13 @@ pub(super) async fn run(
     let journal = open_journal(&plan)?;
     let (id, label) = (plan.head.batch, plan.head.label.clone());
     let batch = producer.resume(id, label.clone()).await;
-    let batch = batch.map_err(|error| submit_trouble(&error))?;
+    let batch = batch.map_err(submit_trouble(&link))?;
 
     let talk = Talk::new(settings);
     let report = Report::new(&args, &file, plan.head.clone(), settings);
     let submission = Submission {
         args: &args,
+        link: &link,
         batch,
         journal,
         rejects: Rejects::new(plan.rejects.clone()),
@@ -123,16 +124,11 @@ enum Ended {
     Failed(Trouble),
 }
 
-impl From<SubmitError> for Ended {
-    fn from(error: SubmitError) -> Self {
-        Self::Failed(submit_trouble(&error))
-    }
-}
-
 type Confirmed = Result<(u64, TaskId), SubmitError>;
 
 struct Submission<'a> {
     args: &'a SubmitArgs,
+    link: &'a Link,
     batch: Batch,
     plan: Plan,
     journal: Journal,
@@ -162,7 +158,7 @@ impl Submission<'_> {
         match ended {
             Ok(()) => {
                 let sealed = self.batch.seal_with(counts.total).await;
-                sealed.map_err(|error| submit_trouble(&error))?;
+                sealed.map_err(submit_trouble(self.link))?;
                 report.done(&counts, &self.rejects)?;
                 let rejected = self.rejects.count() > 0;
                 Ok(Some(if rejected { Exit::Partly } else { Exit::Done }))
@@ -211,7 +207,8 @@ impl Submission<'_> {
                 self.note(confirmed)?;
             }
         }
-        self.progress.read(chunk.bytes, self.confirmed + self.left_out);
+        self.progress
+            .read(chunk.bytes, self.confirmed + self.left_out);
         Ok(())
     }
 
@@ -234,15 +231,20 @@ impl Submission<'_> {
         let pushed = tokio::select! {
             biased;
             () = stop.asked() => return Err(Ended::Interrupted),
-            pushed = self.batch.push(&envelope, &self.args.each.queue) => pushed?,
+            pushed = self.batch.push(&envelope, &self.args.each.queue) => pushed.map_err(self.failed())?,
         };
         let confirm = async move { Ok((line, pushed.await?)) };
         self.on_their_way.push(confirm.boxed());
         Ok(())
     }
 
+    fn failed(&self) -> impl Fn(SubmitError) -> Ended + use<'_> {
+        let trouble = submit_trouble(self.link);
+        move |error| Ended::Failed(trouble(error))
+    }
+
     fn note(&mut self, confirmed: Confirmed) -> Result<(), Ended> {
-        let (row, task) = confirmed?;
+        let (row, task) = confirmed.map_err(self.failed())?;
         self.confirmed += 1;
         self.journal
             .note(row, task)

@@ -51,7 +51,10 @@ impl Journal {
     ///
     /// The file cannot be created, or is there already.
     pub(crate) fn create(path: PathBuf, head: &Head) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         file.write_all((serde_json::to_string(head)? + "\n").as_bytes())?;
         Ok(Self::new(path, file))
     }
@@ -186,7 +189,8 @@ mod tests {
     }
 
     fn path(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("homing-{}-{name}.journal", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("homing-{}-{name}.journal", std::process::id()));
         let _none = fs::remove_file(&path);
         path
     }
@@ -240,7 +244,11 @@ mod tests {
 
         let noted = read(&path).unwrap().unwrap();
 
-        assert!((1_000..2_000).contains(&noted.tasks.len()), "{}", noted.tasks.len());
+        assert!(
+            (1_000..2_000).contains(&noted.tasks.len()),
+            "{}",
+            noted.tasks.len()
+        );
         assert_eq!(noted.whole, fs::metadata(&path).unwrap().len());
         fs::remove_file(&path).unwrap();
     }

@@ -102,7 +102,12 @@ struct Each {
     priority: u8,
 
     /// Where workers take it from
-    #[arg(long, value_name = "NAME", env = "HOMING_QUEUE", default_value = "tasks")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HOMING_QUEUE",
+        default_value = "tasks"
+    )]
     queue: QueueName,
 
     /// One task for this kind and key: submitted twice, stored once
@@ -137,11 +142,12 @@ impl Each {
     /// Refuses what can never run.
     fn check(&self) -> Result<(), Trouble> {
         match (self.delay, self.expires) {
-            (Some(delay), Some(expires)) if expires <= delay => {
-                Err(Trouble::new(Exit::Usage, "the task would expire before its delay ends")
-                    .from("--expires, which counts from now, as --delay does")
-                    .fix("give a longer --expires, or none"))
-            }
+            (Some(delay), Some(expires)) if expires <= delay => Err(Trouble::new(
+                Exit::Usage,
+                "the task would expire before its delay ends",
+            )
+            .from("--expires, which counts from now, as --delay does")
+            .fix("give a longer --expires, or none")),
             _ => Ok(()),
         }
     }
@@ -164,13 +170,12 @@ fn broker_trouble(link: &Link) -> impl Fn(BrokerError) -> Trouble + '_ {
 }
 
 /// A task or a record that was not submitted, or is not known to be.
-fn submit_trouble(error: &SubmitError) -> Trouble {
-    match error {
-        SubmitError::Encode { source, .. } | SubmitError::Label { source, .. } => {
-            Trouble::payload(source, "what was given")
-        }
+fn submit_trouble(link: &Link) -> impl Fn(SubmitError) -> Trouble + '_ {
+    |error| match &error {
+        SubmitError::Encode { source, .. } => Trouble::payload(source, "what was given"),
+        SubmitError::Label { source, .. } => Trouble::payload(source, "--batch"),
         SubmitError::Publish { source, .. } | SubmitError::Record { source, .. } => {
-            Trouble::publish(source)
+            link.publish_trouble(source)
         }
         other => Trouble::bug(other),
     }

@@ -36,14 +36,14 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     let id = envelope.id;
     if !args.waiting.wait {
         let sent = producer.send(&envelope, queue).await;
-        sent.map_err(|error| submit_trouble(&error))?;
+        sent.map_err(submit_trouble(&link))?;
         say_id(id, &output)?;
         return Ok(Exit::Done);
     }
 
     let talk = Talk::new(settings);
     let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
-    let reply = reply.map_err(|error| submit_trouble(&error))?;
+    let reply = reply.map_err(submit_trouble(&link))?;
     let waiting = outcome(reply, settings, &mut output, talk);
     wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
 }

@@ -81,14 +81,18 @@ async fn refuse_used(label: &str, settings: &Settings) -> Result<(), Trouble> {
         return Ok(());
     };
     let tasks = grouped(batch.total.unwrap_or_else(|| batch.counts.total()));
-    let since = batch.opened_at.map_or_else(String::new, |at| format!(", {}", local(at)));
+    let since = batch
+        .opened_at
+        .map_or_else(String::new, |at| format!(", {}", local(at)));
     let id = batch.id;
     Err(Trouble::new(
         Exit::Usage,
         format!("batch `{label}` is there already: {tasks} tasks{since}"),
     )
     .from("--batch")
-    .fix(format!("--resume {id} to go on with it, or another --batch")))
+    .fix(format!(
+        "--resume {id} to go on with it, or another --batch"
+    )))
 }
 
 async fn resumed(
@@ -109,14 +113,19 @@ async fn resumed(
         Err(trouble) => return Err(trouble),
     };
     let Some(head) = head(batch, noted.as_ref(), stored.as_ref(), args) else {
-        return Err(Trouble::new(
-            Exit::NotFound,
-            format!("nothing is known of batch {batch}"),
-        )
-        .from(format!("--resume; no journal {}, and not in the store", path.display()))
-        .fix("check the id; run it where it was begun, or name its --journal"));
+        return Err(
+            Trouble::new(Exit::NotFound, format!("nothing is known of batch {batch}"))
+                .from(format!(
+                    "--resume; no journal {}, and not in the store",
+                    path.display()
+                ))
+                .fix("check the id; run it where it was begun, or name its --journal"),
+        );
     };
-    let mut known = noted.as_mut().map(|noted| std::mem::take(&mut noted.tasks)).unwrap_or_default();
+    let mut known = noted
+        .as_mut()
+        .map(|noted| std::mem::take(&mut noted.tasks))
+        .unwrap_or_default();
     known.extend(stored.into_iter().flat_map(|stored| stored.tasks));
     Ok(Plan {
         known,
@@ -150,11 +159,12 @@ fn read_journal(path: &Path, batch: BatchId, args: &SubmitArgs) -> Result<Option
         && (noted.head.batch != batch || noted.head.kind != args.kind)
     {
         let Head { batch, kind, .. } = &noted.head;
-        return Err(
-            Trouble::new(Exit::Usage, format!("the journal is of batch {batch}, kind {kind}"))
-                .from(shown)
-                .fix("give that batch and that kind, or another --journal"),
-        );
+        return Err(Trouble::new(
+            Exit::Usage,
+            format!("the journal is of batch {batch}, kind {kind}"),
+        )
+        .from(shown)
+        .fix("give that batch and that kind, or another --journal"));
     }
     Ok(noted)
 }

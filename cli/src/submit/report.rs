@@ -72,19 +72,21 @@ impl<'a> Report<'a> {
     /// All rows are confirmed, rejected or left out, and the batch is sealed.
     pub(super) fn done(&self, counts: &Counts, rejects: &Rejects) -> Result<(), Trouble> {
         let Head { batch, kind, label } = &self.head;
-        let (submitted, took) = (grouped(counts.confirmed), span(counts.took));
+        let (submitted, took) = (counted(counts.confirmed, "task"), span(counts.took));
         let rate = grouped((counts.confirmed as f64 / counts.took.as_secs_f64().max(0.001)) as u64);
         self.talk.say(format!(
-            "submitted {submitted} tasks of kind {kind} as batch {label} in {took}, {rate}/s; all confirmed"
+            "submitted {submitted} of kind {kind} as batch {label} in {took}, {rate}/s; all confirmed"
         ));
         self.say_left_out(counts);
         self.say_rejected(rejects);
         if !self.args.waiting.wait {
-            self.talk.say(format!("next      homing wait --batch {batch}"));
+            self.talk
+                .say(format!("next      homing wait --batch {batch}"));
         }
         if counts.rejected > 0 {
             let again = self.again();
-            self.talk.say(format!("          after correcting the rows: {again}"));
+            self.talk
+                .say(format!("          after correcting the rows: {again}"));
         }
         self.answer(counts, true)
     }
@@ -102,9 +104,10 @@ impl<'a> Report<'a> {
 
     fn say_open(&self, why: &str, counts: &Counts) {
         let label = &self.head.label;
-        let (submitted, unconfirmed) = (grouped(counts.confirmed), grouped(counts.unconfirmed));
+        let submitted = counted(counts.confirmed, "more row");
+        let unconfirmed = counted(counts.unconfirmed, "row");
         self.talk.say(format!(
-            "{why}: batch {label} has {submitted} more confirmed rows; {unconfirmed} may be queued or not"
+            "{why}: {submitted} of batch {label} confirmed; {unconfirmed} may be queued or not"
         ));
         self.say_left_out(counts);
         self.talk.say(format!("next      {}", self.again()));
@@ -123,10 +126,9 @@ impl<'a> Report<'a> {
         if count == 0 {
             return;
         }
-        let (rows, path) = (grouped(count), rejects.path().display());
-        self.talk.say(format!(
-            "rejected  {rows} rows; they are in {path} with line and reason"
-        ));
+        let (rows, path) = (counted(count, "row"), rejects.path().display());
+        self.talk
+            .say(format!("rejected  {rows}; see {path} for line and reason"));
         for (line, reason) in rejects.told() {
             let reason = crate::clean::for_terminal(reason);
             self.talk.say(format!("  line {line:<8} {reason}"));
@@ -185,6 +187,12 @@ impl<'a> Report<'a> {
         }
         self.output.text(&batch.to_string())
     }
+}
+
+/// `1 row`, `71,204 rows`.
+fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(count))
 }
 
 fn shown(path: &Path) -> String {

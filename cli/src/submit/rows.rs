@@ -205,9 +205,15 @@ mod tests {
     fn a_line_that_is_no_json_is_rejected_whole_with_its_reason() {
         let rows = rows(b"{\n\xff\n");
 
-        let rejected: Vec<_> = rows.into_iter().map(|row| row.payload.unwrap_err()).collect();
+        let rejected: Vec<_> = rows
+            .into_iter()
+            .map(|row| row.payload.unwrap_err())
+            .collect();
         assert_eq!(rejected[0].bytes, b"{");
-        assert!(rejected[0].reason.starts_with("not valid JSON"), "{rejected:?}");
+        assert!(
+            rejected[0].reason.starts_with("not valid JSON"),
+            "{rejected:?}"
+        );
         assert_eq!(rejected[1].reason, "not UTF-8 at byte 1");
     }
 
