@@ -2,7 +2,7 @@
 //!
 //! A report of a task nobody has heard of costs one insert into `tasks` and one
 //! into `log`, and no query. Only if there is a row already is it read and
-//! [`fold`](crate::fold::fold) asked.
+//! [`fold`] asked.
 
 use homing_protocol::{Report, Run, Status, Timestamp};
 use rusqlite::{CachedStatement, Connection, params};
