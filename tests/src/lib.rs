@@ -1,7 +1,20 @@
 //! What the tests of whole pipelines have in common: a namespace of their own
-//! in a real broker, and private brokers for the tests that kill them.
+//! in a real broker, private brokers for the tests that kill them, real
+//! processes, and the books that must balance in the end.
 
-// pub mod node;
+mod books;
+mod journal;
+pub mod kind;
+mod node;
+mod pipeline;
+mod process;
+mod program;
 mod world;
 
-pub use world::{TIME_MAX, World, eventually};
+pub use books::{Books, Follower};
+pub use journal::{Journal, JournalWriter, Run};
+pub use node::Node;
+pub use pipeline::Pipeline;
+pub use process::Process;
+pub use program::{HOMING, Said, TEST_WORKER, folder as program_folder, path as program_path};
+pub use world::{TIME_MAX, World, eventually, within};

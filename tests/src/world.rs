@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use homing_broker::{AmqpUrl, Broker, Patience, rabbit};
+use homing_producer::Producer;
 use homing_protocol::QueueName;
 use homing_protocol::topology::Topology;
+use homing_store::{Store, StoreUrl};
 
 /// How long anything in a test may take before it counts as never happening.
 pub const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A namespace of its own in the broker of the test run, and a folder of its
 /// own. Both are gone when it is dropped.
+#[derive(Debug)]
 pub struct World {
     /// The broker's URL.
     pub url: String,
@@ -75,9 +78,66 @@ impl World {
         Topology::new(namespace, self.queues.iter().cloned())
     }
 
-    /// The path of the store, which may not exist yet.
-    pub fn store(&self) -> PathBuf {
-        self.dir.join("homing.db")
+    /// Where the store is, which only a collector makes.
+    pub fn store_url(&self) -> StoreUrl {
+        StoreUrl::sqlite(self.dir.join("homing.db"))
+    }
+
+    /// The store, once a collector has made it.
+    pub async fn store(&self) -> Store {
+        let url = self.store_url();
+        let open = async || Store::open(&url).await.ok();
+        eventually("there is a store", open).await
+    }
+
+    /// A producer in this world.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the broker cannot be used.
+    pub async fn producer(&self) -> Producer {
+        let producer = Producer::open(self.broker()).await;
+        producer.expect("a producer can be opened")
+    }
+
+    /// What waits in the queue of this name, 0 if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the broker cannot be used.
+    pub async fn ready(&self, queue: &str) -> u64 {
+        let depths = self.broker().depths().await.expect("the broker answers");
+        let name = format!("{}.{queue}", self.namespace);
+        let depth = depths.iter().find(|depth| depth.queue == name);
+        depth.and_then(|depth| depth.ready).unwrap_or(0)
+    }
+
+    /// The queues in which something waits.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the broker cannot be used.
+    pub async fn waiting(&self) -> Vec<(String, u64)> {
+        let depths = self.broker().depths().await.expect("the broker answers");
+        let full = depths.into_iter().filter_map(|depth| {
+            let ready = depth.ready.filter(|ready| *ready > 0)?;
+            Some((depth.queue, ready))
+        });
+        full.collect()
+    }
+
+    /// A file in this world's folder that does not exist yet.
+    pub fn gate(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Makes the file that handlers wait for.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be made.
+    pub fn open_gate(&self, name: &str) {
+        std::fs::write(self.gate(name), "").expect("a file in the folder");
     }
 
     fn amqp_url(&self) -> AmqpUrl {
@@ -121,7 +181,15 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(TIME_MAX, poll)
-        .await
-        .unwrap_or_else(|_| panic!("never: {what}"))
+    within(TIME_MAX, what, poll).await
+}
+
+/// Waits for `future`, at most for `time`.
+///
+/// # Panics
+///
+/// Panics if it takes longer.
+pub async fn within<T>(time: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    let answer = tokio::time::timeout(time, future).await;
+    answer.unwrap_or_else(|_| panic!("not within {} s: {what}", time.as_secs()))
 }

@@ -1,4 +1,5 @@
 //! Whole pipelines against a real RabbitMQ.
 
+mod execution;
 mod link;
 mod refusals;

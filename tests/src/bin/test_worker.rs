@@ -1,0 +1,125 @@
+//! A worker whose handlers do what tests need, well and badly.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use homing_tests::kind::{
+    Abort, Big, Block, Echo, Fail, Flaky, Gate, Hang, Panic, PanicWith, Refuse, Sleep, Slow,
+    TooLittle,
+};
+use homing_tests::{Journal, JournalWriter};
+use homing_worker::{Attempt, AttemptError, Worker, worker_main};
+
+/// How often a handler that waits for a file looks for it.
+const LOOK: Duration = Duration::from_millis(5);
+
+type Runs = Attempt<JournalWriter>;
+
+fn main() -> ExitCode {
+    worker_main(async || {
+        Ok(Worker::with_state(Journal::named()?.writer()?)
+            .handler(echo)
+            .handler(sleep)
+            .handler(flaky)
+            .handler(refuse)
+            .handler(panic)
+            .handler(abort)
+            .handler(gate)
+            .blocking_handler(block)
+            .handler(slow)
+            .blocking_handler(hang)
+            .handler(big)
+            .handler(fail))
+    })
+}
+
+async fn echo(task: Echo, attempt: Runs) -> Result<u64, AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    Ok(task.n)
+}
+
+async fn sleep(task: Sleep, attempt: Runs) -> Result<(), AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    tokio::time::sleep(Duration::from_millis(task.ms)).await;
+    Ok(attempt.state().ended(attempt.task_id())?)
+}
+
+async fn flaky(task: Flaky, attempt: Runs) -> Result<u32, AttemptError> {
+    let number = attempt.number().get();
+    if number <= task.failures {
+        return Err(format!("attempt {number} fails").into());
+    }
+    Ok(number)
+}
+
+async fn refuse(task: Refuse, _: Runs) -> Result<(), AttemptError> {
+    let (amount, least) = (task.amount, 100);
+    Err(TooLittle { amount, least }.into())
+}
+
+async fn panic(task: Panic, _: Runs) -> Result<(), AttemptError> {
+    match task.with {
+        PanicWith::Text => panic!("out of cheese"),
+        PanicWith::Value => std::panic::panic_any(17),
+        PanicWith::Bomb => std::panic::panic_any(Bomb),
+    }
+}
+
+/// Goes off when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("the payload of a panic panics");
+        }
+    }
+}
+
+async fn abort(task: Abort, attempt: Runs) -> Result<u32, AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    let runs = Journal::named()?.began(attempt.task_id());
+    if runs <= task.times as usize {
+        std::process::abort();
+    }
+    Ok(task.times)
+}
+
+async fn gate(task: Gate, attempt: Runs) -> Result<(), AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    while !task.file.exists() {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(attempt.state().ended(attempt.task_id())?)
+}
+
+fn block(task: Block, attempt: Runs) -> Result<(), AttemptError> {
+    wait_for(&task.file, &attempt)
+}
+
+fn hang(task: Hang, attempt: Runs) -> Result<(), AttemptError> {
+    wait_for(&task.file, &attempt)
+}
+
+fn wait_for(file: &Path, attempt: &Runs) -> Result<(), AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    while !file.exists() {
+        thread::sleep(LOOK);
+    }
+    Ok(attempt.state().ended(attempt.task_id())?)
+}
+
+async fn slow(_: Slow, attempt: Runs) -> Result<(), AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    std::future::pending().await
+}
+
+async fn big(task: Big, _: Runs) -> Result<String, AttemptError> {
+    Ok("x".repeat(task.bytes))
+}
+
+async fn fail(task: Fail, _: Runs) -> Result<(), AttemptError> {
+    Err(task.text.into())
+}

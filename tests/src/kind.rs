@@ -1,0 +1,160 @@
+//! The kinds of task that `test_worker` runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use homing_protocol::{AnyError, Policy, Retry, Task, TaskError};
+use serde::{Deserialize, Serialize};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One retry after a second: the shortest delay there is.
+const TWICE: Policy = Policy::DEFAULT.attempts_max(2).backoff(SECOND, SECOND);
+
+/// No retry.
+const ONCE: Policy = Policy::DEFAULT.attempts_max(1);
+
+macro_rules! kind {
+    ($task:ident, $kind:literal, $output:ty, $error:ty, $policy:expr) => {
+        impl Task for $task {
+            const KIND: &'static str = $kind;
+            type Output = $output;
+            type Error = $error;
+            const POLICY: Policy = $policy;
+        }
+    };
+}
+
+/// Gives back its number.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Echo {
+    /// Its number.
+    pub n: u64,
+}
+kind!(Echo, "test.echo", u64, AnyError, Policy::DEFAULT);
+
+/// Takes a while, without a thread.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Sleep {
+    /// How long.
+    pub ms: u64,
+}
+kind!(Sleep, "test.sleep", (), AnyError, Policy::DEFAULT);
+
+/// Fails on its first attempts.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Flaky {
+    /// How many attempts fail.
+    pub failures: u32,
+}
+kind!(
+    Flaky,
+    "test.flaky",
+    u32,
+    AnyError,
+    Policy::DEFAULT.attempts_max(3).backoff(SECOND, SECOND)
+);
+
+/// Fails for good, with an error that travels as a value.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Refuse {
+    /// What is too little.
+    pub amount: u64,
+}
+kind!(Refuse, "test.refuse", (), TooLittle, Policy::DEFAULT);
+
+/// Less than it takes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, thiserror::Error)]
+#[error("{amount} is too little, it takes {least}")]
+pub struct TooLittle {
+    /// What there is.
+    pub amount: u64,
+    /// What it takes.
+    pub least: u64,
+}
+
+impl TaskError for TooLittle {
+    fn retry(&self) -> Retry {
+        Retry::Never
+    }
+}
+
+/// How a [`Panic`] is to panic.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub enum PanicWith {
+    /// With a text.
+    Text,
+    /// With a value that is no text.
+    Value,
+    /// With a value that panics again when it is dropped.
+    Bomb,
+}
+
+/// Panics.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Panic {
+    /// How.
+    pub with: PanicWith,
+}
+kind!(Panic, "test.panic", (), AnyError, ONCE);
+
+/// Ends its process, the first `times` times it is run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Abort {
+    /// How often.
+    pub times: u32,
+}
+kind!(Abort, "test.abort", u32, AnyError, Policy::DEFAULT);
+
+/// Waits for a file, without a thread.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Gate {
+    /// The file.
+    pub file: PathBuf,
+}
+kind!(Gate, "test.gate", (), AnyError, Policy::DEFAULT);
+
+/// Waits for a file, and takes a thread for it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Block {
+    /// The file.
+    pub file: PathBuf,
+}
+kind!(Block, "test.block", (), AnyError, Policy::DEFAULT);
+
+/// Takes longer than it may, without a thread.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Slow {}
+kind!(Slow, "test.slow", (), AnyError, TWICE.timeout(SECOND));
+
+/// Waits for a file, takes a thread for it, and has a second for it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Hang {
+    /// The file.
+    pub file: PathBuf,
+}
+kind!(Hang, "test.hang", (), AnyError, Policy::DEFAULT.timeout(SECOND));
+
+/// Gives back a text as long as it is told.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Big {
+    /// How long.
+    pub bytes: usize,
+}
+kind!(Big, "test.big", String, AnyError, ONCE);
+
+/// Fails with this text.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Fail {
+    /// The text.
+    pub text: String,
+}
+kind!(Fail, "test.fail", (), AnyError, ONCE);
+
+/// A kind that the worker has no handler for.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Unknown {
+    /// Its number.
+    pub n: u64,
+}
+kind!(Unknown, "test.unknown", u64, AnyError, Policy::DEFAULT);
