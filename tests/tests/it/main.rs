@@ -1,5 +1,6 @@
 //! Whole pipelines against a real RabbitMQ.
 
 mod execution;
+mod kills;
 mod link;
 mod refusals;

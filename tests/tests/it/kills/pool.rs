@@ -1,0 +1,53 @@
+//! Workers, killed and replaced.
+
+use homing_tests::{Process, TEST_WORKER, World};
+use rand::RngExt as _;
+
+/// Workers at once.
+const WORKERS: usize = 3;
+
+pub(super) struct Pool<'a> {
+    world: &'a World,
+    workers: Vec<Process>,
+    started: usize,
+}
+
+impl<'a> Pool<'a> {
+    pub(super) fn start(world: &'a World) -> Self {
+        let workers = Vec::new();
+        let mut pool = Self {
+            world,
+            workers,
+            started: 0,
+        };
+        (0..WORKERS).for_each(|_| pool.add());
+        pool
+    }
+
+    fn add(&mut self) {
+        self.started += 1;
+        let name = format!("worker-{}", self.started);
+        let flags = ["--concurrency", "8"];
+        let worker = self.world.start_program(&name, TEST_WORKER, &flags);
+        self.workers.push(worker);
+    }
+
+    /// Kills any of them, and starts another in its place.
+    pub(super) async fn kill_one(&mut self) {
+        let victim = rand::rng().random_range(0..self.workers.len());
+        self.workers.swap_remove(victim).kill().await;
+        self.add();
+    }
+
+    /// How many were killed.
+    pub(super) const fn kills(&self) -> usize {
+        self.started - WORKERS
+    }
+
+    /// Stops all in order.
+    pub(super) async fn stop(self) {
+        for worker in self.workers {
+            assert_eq!(worker.stop().await, 0);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+use homing_tests::{Follower, World};
+
+use super::pool::Pool;
+use super::{TASKS, assert_balanced, pause, say, submit};
+
+#[tokio::test]
+async fn of_workers_lose_nothing_and_leave_one_outcome_for_each_task() {
+    let world = World::start().await;
+    let collector = world.collector("collector").await;
+    let mut follower = Follower::new(world.store().await);
+    let submitted = submit(&world.producer().await).await;
+    let mut pool = Pool::start(&world);
+
+    while follower.catch_up().await < TASKS {
+        pause().await;
+        pool.kill_one().await;
+    }
+
+    let kills = pool.kills();
+    assert!(kills >= 10, "only {kills}");
+    pool.stop().await;
+    assert_eq!(collector.stop().await, 0);
+    assert_balanced(&world, follower, &submitted).await;
+    say(&format!("{kills} kills of workers"), &world);
+}
