@@ -6,12 +6,13 @@
 # status 65 says that trying again is no use.
 
 # In JSON a backslash and a quotation mark have a backslash before them.
-path=$(sed -e 's/^{"path":"//' -e 's/"}$//' -e 's/\\\(["\\]\)/\1/g')
+path=$(sed -e 's/^{ *"path" *: *"//' -e 's/" *} *$//' -e 's/\\\(["\\]\)/\1/g')
 
-if [ ! -r "$path" ]; then
-    echo "no such file: $path" >&2
+if [ ! -f "$path" ] || [ ! -r "$path" ]; then
+    printf 'no such file: %s\n' "$path" >&2
     exit 65
 fi
+counts=$(wc -lwc <"$path") || exit 1
 # Three numbers, which is why they are not quoted.
-# shellcheck disable=SC2046
-printf '{"lines":%d,"words":%d,"bytes":%d}\n' $(wc -lwc <"$path")
+# shellcheck disable=SC2086
+printf '{"lines":%d,"words":%d,"bytes":%d}\n' $counts

@@ -3,6 +3,7 @@
 //!
 //! Reads names of files from stdin, each ended by a zero byte.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,10 @@ use jiff::tz::TimeZone;
 
 /// Outcomes that are shown one by one; a screen has room for no more.
 const SHOWN_MAX: usize = 20;
+
+/// Successes of one kind that are shown, so that there is room for the other
+/// kind and for what fails.
+const SHOWN_OF_KIND_MAX: usize = 9;
 
 /// Records read from the store at once.
 const PAGE: u32 = 500;
@@ -96,7 +101,9 @@ struct Show {
     store: Store,
     batch: BatchId,
     total: u64,
+    /// How many were shown, and of each kind how many successes.
     shown: usize,
+    of_kind: HashMap<String, usize>,
     bar: ProgressBar,
 }
 
@@ -108,6 +115,7 @@ impl Show {
             batch,
             total,
             shown: 0,
+            of_kind: HashMap::new(),
             bar: bar.with_style(style()),
         }
     }
@@ -147,18 +155,26 @@ impl Show {
     }
 
     fn show(&mut self, record: &Record) -> Result<()> {
-        self.shown += 1;
-        let text = match self.shown {
-            ..=SHOWN_MAX => line(record),
-            number if number == SHOWN_MAX + 1 => {
-                format!("and more; only the first {SHOWN_MAX} are shown")
+        let report = &record.report;
+        if report.status == Status::Succeeded {
+            let of_kind = self.of_kind.entry(report.kind.clone()).or_default();
+            *of_kind += 1;
+            if *of_kind > SHOWN_OF_KIND_MAX {
+                return Ok(());
             }
-            _ => return Ok(()),
-        };
-        self.bar.suspend(|| say(&text))
+        }
+        self.shown += 1;
+        if self.shown > SHOWN_MAX {
+            return Ok(());
+        }
+        self.bar.suspend(|| say(&line(record)))
     }
 
     fn finish(&self, closed: u64) -> Result<()> {
+        let others = closed.saturating_sub(self.shown.min(SHOWN_MAX) as u64);
+        if others > 0 {
+            self.bar.suspend(|| say(&format!("and {others} others")))?;
+        }
         if std::io::stdout().is_terminal() {
             self.bar.finish();
             return say("");

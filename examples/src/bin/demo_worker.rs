@@ -52,6 +52,6 @@ fn no_file(task: &Checksum, error: &std::io::Error) -> AttemptError {
 fn main() -> ExitCode {
     homing::worker_main(async || {
         let worker = Worker::new().blocking_handler(checksum);
-        Ok(worker.command(Words::KIND.parse()?, "sh examples/words.sh"))
+        Ok(worker.command(Words::KIND.parse()?, "examples/words.sh"))
     })
 }
