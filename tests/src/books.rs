@@ -104,7 +104,10 @@ impl Follower {
                 Some(record) if record.report.status.is_closed() => {
                     let mark = (record.report.status, record.report.attempt_id);
                     // One final outcome in the log, and the same one now.
-                    let same = self.outcomes.get(id).is_some_and(|seen| settled(seen) == [mark]);
+                    let same = self
+                        .outcomes
+                        .get(id)
+                        .is_some_and(|seen| settled(seen) == [mark]);
                     books.changed += usize::from(!same);
                     *books.statuses.entry(mark.0).or_default() += 1;
                 }

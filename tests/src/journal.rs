@@ -73,7 +73,10 @@ impl Journal {
     ///
     /// It cannot be opened.
     pub fn writer(&self) -> io::Result<JournalWriter> {
-        let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)?;
         Ok(JournalWriter { file })
     }
 }

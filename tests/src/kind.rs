@@ -133,7 +133,13 @@ pub struct Hang {
     /// The file.
     pub file: PathBuf,
 }
-kind!(Hang, "test.hang", (), AnyError, Policy::DEFAULT.timeout(SECOND));
+kind!(
+    Hang,
+    "test.hang",
+    (),
+    AnyError,
+    Policy::DEFAULT.timeout(SECOND)
+);
 
 /// Gives back a text as long as it is told.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

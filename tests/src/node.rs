@@ -84,7 +84,9 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 fn script(arguments: &[&str]) -> String {
-    let output = command(arguments).output().expect("scripts/node can be run");
+    let output = command(arguments)
+        .output()
+        .expect("scripts/node can be run");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

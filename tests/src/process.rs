@@ -85,7 +85,10 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let id = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()));
         let id = id.unwrap_or_else(|| panic!("{} has ended: {}", self.name, self.stderr()));
         kill_process(id, signal).expect("a child can be signalled");
     }

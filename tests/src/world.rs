@@ -50,7 +50,14 @@ impl World {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("t{}-{count}", std::process::id());
-        let dir = std::env::temp_dir().join(format!("homing-{namespace}"));
+        Self::start_named(url, namespace, queues).await
+    }
+
+    /// A world of this namespace in the broker at `url`: in one of the test's
+    /// own, where nobody else has it.
+    pub async fn start_named(url: &str, namespace: String, queues: Vec<QueueName>) -> Self {
+        let name = format!("homing-{}-{namespace}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).expect("a folder in the temporary folder");
         let world = Self {
             url: url.to_owned(),

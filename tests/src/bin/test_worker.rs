@@ -95,10 +95,18 @@ async fn gate(task: Gate, attempt: Runs) -> Result<(), AttemptError> {
     Ok(attempt.state().ended(attempt.task_id())?)
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a handler is given its task and attempt"
+)]
 fn block(task: Block, attempt: Runs) -> Result<(), AttemptError> {
     wait_for(&task.file, &attempt)
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a handler is given its task and attempt"
+)]
 fn hang(task: Hang, attempt: Runs) -> Result<(), AttemptError> {
     wait_for(&task.file, &attempt)
 }

@@ -126,7 +126,10 @@ async fn an_output_that_is_too_large_is_a_failure_for_good_that_says_so() {
     assert_eq!(output.len(), fits);
     assert_eq!(larger.report.status, Status::Failed);
     let error = larger.report.error.unwrap();
-    assert!(error.contains("4194305 bytes, but at most 4194304"), "{error}");
+    assert!(
+        error.contains("4194305 bytes, but at most 4194304"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

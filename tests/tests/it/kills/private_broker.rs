@@ -4,8 +4,10 @@ use tokio::task::block_in_place;
 use super::pool::Pool;
 use super::{TASKS, assert_balanced, say, submit};
 
+type End = fn(&Node);
+
 /// How the broker goes down, each time once part of the tasks is stored.
-const ENDS: [(&str, fn(&Node)); 3] = [
+const ENDS: [(&str, End); 3] = [
     ("killed", Node::kill),
     ("stopped", Node::stop),
     ("killed", Node::kill),

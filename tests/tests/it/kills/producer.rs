@@ -93,12 +93,16 @@ async fn of_a_producer_that_is_resumed_lose_nothing_and_give_no_row_two_outcomes
 
     let batch = batch.unwrap();
     follower.all(ROWS).await;
-    let waited = world.homing(&["wait", "--batch", &batch.to_string(), "--json"]).await;
+    let waited = world
+        .homing(&["wait", "--batch", &batch.to_string(), "--json"])
+        .await;
     assert_eq!(waited.code, 0, "{waited:?}");
     assert_eq!(waited.json()[0]["total"], ROWS);
     assert_eq!(worker.stop().await, 0);
     assert_eq!(collector.stop().await, 0);
     assert_balanced(&world, follower, &ids(batch)).await;
     let again = world.journal().runs().len() - ROWS;
-    eprintln!("{KILLS} kills of a producer: {ROWS} rows, lost 0, {again} submitted twice and absorbed");
+    eprintln!(
+        "{KILLS} kills of a producer: {ROWS} rows, lost 0, {again} submitted twice and absorbed"
+    );
 }

@@ -1,0 +1,97 @@
+//! Several tasks in one delivery.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use homing_broker::Window;
+use homing_protocol::{
+    ContentType, Destination, Envelope, Message, Payload, QueueName, Status, Task, TaskId,
+    TaskKind, Timestamp, encode_tasks,
+};
+use homing_tests::kind::{Echo, Gate, Unknown};
+use homing_tests::{Pipeline, World, eventually};
+
+const TASKS: u64 = 8;
+
+/// A message that carries these tasks, and their ids.
+fn bundle<T: Task>(tasks: impl Iterator<Item = T>) -> (Message, Vec<TaskId>) {
+    let now = Timestamp::from(SystemTime::now());
+    let envelope = |task: T| {
+        let payload = Payload::encode("a payload", &task, ContentType::MessagePack, 1_000);
+        let id = uuid::Uuid::now_v7().into();
+        Envelope::new(id, TaskKind::of::<T>(), payload.unwrap(), now)
+    };
+    let envelopes: Vec<_> = tasks.map(envelope).collect();
+    let ids = envelopes.iter().map(|envelope| envelope.id).collect();
+    let to = Destination::Queue(QueueName::tasks());
+    let message = encode_tasks(&envelopes, to, uuid::Uuid::now_v7().to_string());
+    (message.unwrap(), ids)
+}
+
+async fn publish(world: &World, message: Message) {
+    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+    publisher.publish(message).await.unwrap().await.unwrap();
+}
+
+fn gates(file: &Path) -> impl Iterator<Item = Gate> {
+    let file = file.to_owned();
+    (0..TASKS).map(move |_| Gate { file: file.clone() })
+}
+
+#[tokio::test]
+async fn each_task_of_a_bundle_has_its_own_outcome() {
+    let pipeline = Pipeline::start(&["--concurrency", "2"]).await;
+    let (message, ids) = bundle((0..TASKS).map(|n| Echo { n }));
+
+    publish(&pipeline.world, message).await;
+
+    for (n, id) in ids.into_iter().enumerate() {
+        let outcome = pipeline.closed(id).await.outcome::<Echo>().unwrap();
+        assert_eq!(outcome.result.unwrap(), n as u64);
+    }
+    let (_, _, world) = pipeline.stop().await;
+    assert_eq!(world.waiting().await, []);
+}
+
+#[tokio::test]
+async fn each_task_of_a_bundle_that_cannot_be_run_is_dead() {
+    let pipeline = Pipeline::start(&[]).await;
+    let (message, ids) = bundle((0..TASKS).map(|n| Unknown { n }));
+
+    publish(&pipeline.world, message).await;
+
+    for (n, id) in ids.into_iter().enumerate() {
+        let record = pipeline.closed(id).await;
+        assert_eq!(record.report.status, Status::Dead);
+        let payload = format!(r#"{{"n":{n}}}"#);
+        assert_eq!(record.payload_json(), Some(payload));
+    }
+}
+
+/// A worker that holds a bundle dies. Whoever gets it next does not know which
+/// of its tasks was to blame, so each is to travel alone from then on.
+#[tokio::test]
+async fn a_bundle_that_comes_again_is_split_into_singles() {
+    let mut pipeline = Pipeline::start(&["--concurrency", "8"]).await;
+    let file = pipeline.world.gate("gate");
+    let (message, ids) = bundle(gates(&file));
+    publish(&pipeline.world, message).await;
+    for id in &ids {
+        pipeline.began(*id, 1).await;
+    }
+
+    let one_by_one = ["--concurrency", "1", "--prefetch", "1"];
+    let second = pipeline
+        .world
+        .start_program("second", homing_tests::TEST_WORKER, &one_by_one);
+    let first = std::mem::replace(&mut pipeline.worker, second);
+    first.kill().await;
+    let world = &pipeline.world;
+    let split = async || (world.ready("tasks").await == TASKS - 1).then_some(());
+    eventually("all but the running one wait as singles", split).await;
+    world.open_gate("gate");
+
+    for id in ids {
+        assert_eq!(pipeline.closed(id).await.report.status, Status::Succeeded);
+    }
+}

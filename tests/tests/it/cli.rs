@@ -1,0 +1,277 @@
+//! The command line, end to end.
+
+use std::collections::BTreeSet;
+
+use homing_protocol::Status;
+use homing_tests::kind::{Echo, Flaky, Refuse};
+use homing_tests::{HOMING, Pipeline, Process, Said, World};
+use serde_json::Value;
+
+async fn pipeline() -> Pipeline {
+    Pipeline::start(&["--concurrency", "4"]).await
+}
+
+/// What was said, but for the code, if that is as expected.
+fn coded(said: Said, code: i32) -> Said {
+    assert_eq!(said.code, code, "{said:?}");
+    said
+}
+
+fn texts(lines: &[Value], field: &str) -> Vec<String> {
+    let text = |line: &Value| line[field].as_str().unwrap_or("?").to_owned();
+    lines.iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn submit_takes_json_from_the_line_a_file_or_stdin_and_waits_for_the_output() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    std::fs::write(world.dir.join("one.json"), r#"{"n":2}"#).unwrap();
+
+    let inline = world
+        .homing(&["submit", "test.echo", r#"{"n":1}"#, "--wait"])
+        .await;
+    let file = world
+        .homing(&["submit", "test.echo", "@one.json", "--wait"])
+        .await;
+    let stdin = world
+        .homing_with(&["submit", "test.echo", "-", "--wait"], r#"{"n":3}"#)
+        .await;
+
+    let outputs = [inline, file, stdin].map(|said| coded(said, 0).stdout);
+    assert_eq!(outputs, ["1\n", "2\n", "3\n"]);
+}
+
+#[tokio::test]
+async fn submit_answers_the_id_and_waiting_for_a_task_that_fails_is_exit_code_1() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+
+    let submitted = world.homing(&["submit", "test.echo", r#"{"n":1}"#]).await;
+    let failed = world
+        .homing(&["submit", "test.refuse", r#"{"amount":3}"#, "--wait"])
+        .await;
+
+    let id = coded(submitted, 0).stdout.trim().parse().unwrap();
+    assert_eq!(pipeline.closed(id).await.report.status, Status::Succeeded);
+    let failed = coded(failed, 1);
+    assert_eq!(failed.stdout, "");
+    assert!(
+        failed.stderr.contains("3 is too little, it takes 100"),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn rejected_rows_are_kept_and_a_corrected_file_goes_on_where_it_stopped() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let rows = world.dir.join("rows.ndjson");
+    let submit = ["submit", "test.echo", "--rows", "rows.ndjson", "--json"];
+
+    std::fs::write(&rows, "{\"n\":1}\n{\"n\":\n{\"n\":3}\n").unwrap();
+    let first = coded(world.homing(&submit).await, 3).json().remove(0);
+    let rejects = std::fs::read_to_string(world.dir.join("rows.ndjson.rejects")).unwrap();
+    std::fs::write(&rows, "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n").unwrap();
+    let batch = first["batch"].as_str().unwrap();
+    let resumed = [&submit[..], &["--resume", batch]].concat();
+    let second = coded(world.homing(&resumed).await, 0).json().remove(0);
+    let waited = world.homing(&["wait", "--batch", batch, "--json"]).await;
+
+    assert_eq!(
+        (&first["submitted"], &first["rejected"]),
+        (&2.into(), &1.into())
+    );
+    assert!(
+        rejects.starts_with(r#"{"line":2,"reason":"not valid JSON"#),
+        "{rejects}"
+    );
+    assert_eq!(
+        (&second["submitted"], &second["left_out"]),
+        (&1.into(), &2.into())
+    );
+    let counts = coded(waited, 0).json().remove(0);
+    assert_eq!(
+        (&counts["total"], &counts["succeeded"]),
+        (&3.into(), &3.into())
+    );
+    assert!(!world.dir.join("rows.ndjson.rejects").exists());
+}
+
+#[tokio::test]
+async fn a_label_in_use_is_refused() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let submit = ["submit", "test.echo", "--rows", "-", "--batch", "night"];
+
+    let first = world
+        .homing_with(&[&submit[..], &["--wait"]].concat(), r#"{"n":1}"#)
+        .await;
+    let second = world.homing_with(&submit, r#"{"n":1}"#).await;
+
+    coded(first, 0);
+    let second = coded(second, 2);
+    assert!(
+        second.stderr.contains("batch `night` is there already"),
+        "{second:?}"
+    );
+}
+
+#[tokio::test]
+async fn wait_tells_by_its_exit_code_what_came_of_the_tasks() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let good = pipeline.submit(Echo { n: 17 }).await.to_string();
+    let bad = pipeline.submit(Refuse { amount: 1 }).await.to_string();
+    let nobody = uuid::Uuid::now_v7().to_string();
+
+    let said = [
+        (world.homing(&["wait", &good]).await, 0),
+        (world.homing(&["wait", &bad]).await, 1),
+        (world.homing(&["wait", &good, &bad]).await, 3),
+        (world.homing(&["wait", &nobody, &good, "--any"]).await, 0),
+        (
+            world.homing(&["wait", &nobody, "--timeout", "100ms"]).await,
+            4,
+        ),
+        (world.homing(&["show", &nobody]).await, 5),
+    ];
+
+    let said = said.map(|(said, code)| coded(said, code));
+    assert_eq!(said[0].stdout, "17\n");
+    assert!(said[1].stderr.contains("1 is too little"), "{:?}", said[1]);
+    assert!(said[4].stderr.contains("the tasks go on"), "{:?}", said[4]);
+}
+
+#[tokio::test]
+async fn list_show_and_stats_say_what_is_stored_as_json() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let good = pipeline
+        .record(Echo { n: 17 })
+        .await
+        .report
+        .task
+        .to_string();
+    let bad = pipeline
+        .record(Refuse { amount: 1 })
+        .await
+        .report
+        .task
+        .to_string();
+    let flaky = pipeline
+        .record(Flaky { failures: 1 })
+        .await
+        .report
+        .task
+        .to_string();
+
+    let all = coded(world.homing(&["list", "--json"]).await, 0).json();
+    let problems = coded(world.homing(&["list", "--json", "--problems"]).await, 0).json();
+    let shown = coded(world.homing(&["show", "--json", &flaky]).await, 0).json();
+    let stats = coded(world.homing(&["stats", "--json"]).await, 0).json();
+
+    assert_eq!(texts(&all, "id"), [flaky, bad.clone(), good]);
+    assert_eq!(texts(&problems, "id"), [bad]);
+    assert_eq!(problems[0]["error"], "1 is too little, it takes 100");
+    assert_eq!(problems[0]["payload"]["amount"], 1);
+    assert_eq!(shown[0]["output"], 2);
+    assert_eq!(shown[0]["attempts"][0]["error"], "attempt 1 fails");
+    let echo = stats
+        .iter()
+        .find(|line| line["kind"] == "test.echo")
+        .unwrap();
+    assert_eq!((&echo["tasks"], &echo["succeeded"]), (&1.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn queues_shows_what_waits_and_who_consumes() {
+    let world = World::start().await;
+    let producer = world.producer().await;
+    for n in 0..3 {
+        producer.submit(Echo { n }).await.unwrap();
+    }
+    let _collector = world.collector("collector").await;
+
+    let said = coded(world.homing(&["queues", "--json"]).await, 0).json();
+
+    let line = |name: &str| {
+        let full = format!("{}.{name}", world.namespace);
+        said.iter().find(|line| line["queue"] == full).unwrap()
+    };
+    assert_eq!(
+        (&line("tasks")["ready"], &line("tasks")["consumers"]),
+        (&3.into(), &0.into())
+    );
+    assert_eq!(line("results")["consumers"], 1);
+    assert_eq!(line("delay.*")["ready"], 0);
+}
+
+#[tokio::test]
+async fn topology_is_applied_and_checked() {
+    let world = World::start().await;
+    let elsewhere = format!("{}-new", world.namespace);
+    let at = |verb| ["topology", verb, "--namespace", elsewhere.as_str()];
+
+    let missing = world.homing(&at("check")).await;
+    let applied = world.homing(&at("apply")).await;
+    let checked = world.homing(&at("check")).await;
+    let created = World::start_named(&world.url, elsewhere.clone(), Vec::new()).await;
+
+    coded(missing, 1);
+    coded(applied, 0);
+    coded(checked, 0);
+    drop(created);
+}
+
+/// Reads positions from a tail's answer until now; a torn last line is none.
+fn positions(tail: &Process) -> Vec<u64> {
+    let stdout = tail.stdout();
+    let lines = stdout
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    let line = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+    lines
+        .map(|text| line(text)["position"].as_str().unwrap().parse().unwrap())
+        .collect()
+}
+
+/// A tail is killed again and again while outcomes are stored, and goes on
+/// after the last position it printed.
+#[tokio::test]
+async fn a_tail_goes_on_by_position_with_nothing_twice_and_nothing_left_out() {
+    const TASKS: u64 = 2_000;
+    let pipeline = Pipeline::start(&["--concurrency", "8"]).await;
+    let producer = pipeline.producer.clone();
+    let submitting = tokio::spawn(async move {
+        let tasks = (0..TASKS).map(|n| Echo { n });
+        producer.submit_all(tasks).await.unwrap()
+    });
+
+    let (mut seen, mut tails) = (Vec::new(), 0);
+    while seen.len() < TASKS as usize {
+        let from = seen.last().copied().unwrap_or(0_u64).to_string();
+        let arguments = ["tail", "--follow", "--json", "--from", &from];
+        let tail = pipeline
+            .world
+            .start_program(&format!("tail-{tails}"), HOMING, &arguments);
+        homing_tests::eventually("the tail prints", async || {
+            let enough = positions(&tail).len() >= TASKS as usize / 8;
+            let all = seen.len() + positions(&tail).len() >= TASKS as usize;
+            (enough || all).then_some(())
+        })
+        .await;
+        tail.freeze();
+        seen.extend(positions(&tail));
+        tail.kill().await;
+        tails += 1;
+    }
+
+    submitting.await.unwrap();
+    let distinct: BTreeSet<_> = seen.iter().copied().collect();
+    assert_eq!(
+        (seen.len(), distinct.len()),
+        (TASKS as usize, TASKS as usize)
+    );
+    assert!(tails > 1);
+}
