@@ -94,7 +94,7 @@ impl Process {
     }
 
     /// Kills it, as nothing can prevent, and waits until it is gone.
-    pub async fn kill(mut self) {
+    pub async fn kill(&mut self) {
         let killed = self.child.kill().await;
         killed.expect("a child can be killed");
     }

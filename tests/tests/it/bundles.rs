@@ -84,7 +84,7 @@ async fn a_bundle_that_comes_again_is_split_into_singles() {
     let second = pipeline
         .world
         .start_program("second", homing_tests::TEST_WORKER, &one_by_one);
-    let first = std::mem::replace(&mut pipeline.worker, second);
+    let mut first = std::mem::replace(&mut pipeline.worker, second);
     first.kill().await;
     let world = &pipeline.world;
     let split = async || (world.ready("tasks").await == TASKS - 1).then_some(());

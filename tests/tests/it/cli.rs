@@ -252,7 +252,7 @@ async fn a_tail_goes_on_by_position_with_nothing_twice_and_nothing_left_out() {
     while seen.len() < TASKS as usize {
         let from = seen.last().copied().unwrap_or(0_u64).to_string();
         let arguments = ["tail", "--follow", "--json", "--from", &from];
-        let tail = pipeline
+        let mut tail = pipeline
             .world
             .start_program(&format!("tail-{tails}"), HOMING, &arguments);
         homing_tests::eventually("the tail prints", async || {
@@ -261,9 +261,8 @@ async fn a_tail_goes_on_by_position_with_nothing_twice_and_nothing_left_out() {
             (enough || all).then_some(())
         })
         .await;
-        tail.freeze();
-        seen.extend(positions(&tail));
         tail.kill().await;
+        seen.extend(positions(&tail));
         tails += 1;
     }
 

@@ -66,7 +66,7 @@ async fn has_status(store: &Store, envelope: &Envelope, status: Status) -> Repor
 #[tokio::test]
 async fn a_second_collector_stands_by_and_takes_over_when_the_first_is_killed() {
     let world = World::start().await;
-    let first = world.collector("first").await;
+    let mut first = world.collector("first").await;
     let mut second = world.start_program("second", HOMING, &["collector"]);
     second.says("standing by").await;
     let store = world.store().await;

@@ -14,5 +14,14 @@ mod execution;
 mod foreign;
 mod kills;
 mod link;
+mod private_broker;
 mod refusals;
+mod stalls;
 mod suspects;
+
+#[path = "../../../cli/tests/sessions/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "the sessions that need no broker are run elsewhere"
+)]
+mod sessions;

@@ -81,7 +81,7 @@ async fn of_a_producer_that_is_resumed_lose_nothing_and_give_no_row_two_outcomes
 
     let mut batch = None;
     for kill in 0..KILLS {
-        let submitting = submit(&world, kill, batch);
+        let mut submitting = submit(&world, kill, batch);
         // Below this at the last kill too: rows are left to be submitted.
         let lines = 1 + kill * ROWS / (2 * KILLS);
         let noted = journal_has(&file, lines).await;
