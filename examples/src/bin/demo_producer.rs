@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -26,8 +27,11 @@ const SHOWN_OF_KIND_MAX: usize = 9;
 /// Records read from the store at once.
 const PAGE: u32 = 500;
 
-/// Characters of an output or error that are shown.
-const DETAIL_CHARS_MAX: usize = 48;
+/// Characters of an output that are shown: what is left of 120 columns.
+const OUTPUT_CHARS_MAX: usize = 32;
+
+/// Characters of an error that are shown, on a second line if need be.
+const ERROR_CHARS_MAX: usize = 120;
 
 /// How long nothing may be stored before that counts as never: a worker that
 /// died is noticed at once, a broker that stalls recovers in seconds.
@@ -36,8 +40,18 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// After this many files comes the task that fails.
 const FILES_BEFORE_FAILURE: usize = 2;
 
+fn main() -> ExitCode {
+    match produce() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn produce() -> Result<()> {
     let [label, folder, store] = std::env::args()
         .skip(1)
         .collect::<Vec<_>>()
@@ -177,7 +191,7 @@ impl Show {
         }
         if std::io::stdout().is_terminal() {
             self.bar.finish();
-            return say("");
+            return say("\n");
         }
         say(&format!("{closed} of {}\n", self.total))
     }
@@ -199,11 +213,11 @@ fn style() -> ProgressStyle {
 fn line(record: &Record) -> String {
     let report = &record.report;
     let (status, kind, task) = (report.status, &report.kind, report.task);
-    let detail = record
-        .output_json()
-        .or_else(|| report.error.clone())
-        .unwrap_or_default();
-    let detail = shortened(&detail);
+    let detail = match (record.output_json(), &report.error) {
+        (Some(output), _) => shortened(&output, OUTPUT_CHARS_MAX),
+        (None, Some(error)) => shortened(error, ERROR_CHARS_MAX),
+        (None, None) => String::new(),
+    };
     let ran = report.run_us / 1_000;
     let at = time(record);
     format!("{at}  {status:<9}  {kind:<13}  {task}  {ran:>4} ms  {detail}")
@@ -220,10 +234,10 @@ fn time(record: &Record) -> String {
     )
 }
 
-/// The start of `text`, without what could steer a terminal.
-fn shortened(text: &str) -> String {
+/// The first `max` characters of `text`, without what could steer a terminal.
+fn shortened(text: &str, max: usize) -> String {
     let mut plain = text.chars().filter(|c| !c.is_control());
-    let start: String = plain.by_ref().take(DETAIL_CHARS_MAX).collect();
+    let start: String = plain.by_ref().take(max).collect();
     if plain.next().is_some() {
         start + "…"
     } else {
