@@ -41,9 +41,9 @@ binaries: # The programs that the tests start.
 	@cargo build --workspace --bins --locked
 
 .PHONY: build
-build: ## Build the programs, release
+build: ## Build `homing`, release
 	@scripts/setup
-	@cargo build --release --locked --package homing-cli --package homing-examples --bins
+	@cargo build --release --locked --package homing-cli
 
 .PHONY: workers
 workers: ## Run N worker processes against AMQP_URL (N=8, ARGS='--run KIND=COMMAND')
