@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use homing_broker::{AmqpUrl, Broker, Patience, rabbit};
+use homing_broker::{AmqpUrl, Broker, Depth, Patience, rabbit};
 use homing_producer::Producer;
 use homing_protocol::QueueName;
 use homing_protocol::topology::Topology;
@@ -28,16 +28,20 @@ pub struct World {
 }
 
 impl World {
-    /// A world in the broker that `HOMING_TEST_BROKER` names, which `make test`
+    /// The URL of the broker that `HOMING_TEST_BROKER` names, which `make test`
     /// starts.
     ///
     /// # Panics
     ///
     /// Panics without a broker: nothing about delivery is tested without one.
-    pub async fn start() -> Self {
+    pub fn broker_url() -> String {
         let url = std::env::var("HOMING_TEST_BROKER").or_else(|_| std::env::var("AMQP_URL"));
-        let url = url.expect("HOMING_TEST_BROKER names no broker; run the tests by `make test`");
-        Self::start_at(&url).await
+        url.expect("HOMING_TEST_BROKER names no broker; run the tests by `make test`")
+    }
+
+    /// A world in the broker of the test run.
+    pub async fn start() -> Self {
+        Self::start_at(&Self::broker_url()).await
     }
 
     /// A world in the broker at `url`.
@@ -113,10 +117,16 @@ impl World {
     ///
     /// Panics if the broker cannot be used.
     pub async fn ready(&self, queue: &str) -> u64 {
+        self.depth(queue)
+            .await
+            .and_then(|depth| depth.ready)
+            .unwrap_or(0)
+    }
+
+    async fn depth(&self, queue: &str) -> Option<Depth> {
         let depths = self.broker().depths().await.expect("the broker answers");
-        let name = format!("{}.{queue}", self.namespace);
-        let depth = depths.iter().find(|depth| depth.queue == name);
-        depth.and_then(|depth| depth.ready).unwrap_or(0)
+        let name = self.topology().namespace().name(queue);
+        depths.into_iter().find(|depth| depth.queue == name)
     }
 
     /// The queues in which something waits.

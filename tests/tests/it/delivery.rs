@@ -5,10 +5,11 @@ use std::io;
 
 use futures::stream;
 use homing_producer::{OutputError, SubmitError};
-use homing_protocol::{BatchId, Status, TaskId};
+use homing_protocol::limit::PAYLOAD_BYTES_MAX;
+use homing_protocol::{BatchId, QueueName, Status, TaskId};
 use homing_store::{Batch, BatchRef, Position};
-use homing_tests::kind::{Echo, Refuse, TooLittle, Unknown};
-use homing_tests::{Pipeline, eventually};
+use homing_tests::kind::{Echo, Fail, Refuse, TooLittle, Unknown};
+use homing_tests::{Pipeline, World, eventually};
 
 async fn pipeline() -> Pipeline {
     Pipeline::start(&["--concurrency", "16", "--prefetch", "200"]).await
@@ -178,4 +179,48 @@ async fn another_payload_under_the_same_id_is_a_conflict_and_changes_nothing() {
 
     assert_eq!(task.record.outcome::<Echo>().unwrap().result.unwrap(), 1);
     assert_eq!(task.conflicts.len(), 1);
+}
+
+#[tokio::test]
+async fn a_payload_that_is_too_large_is_refused_before_anything_is_sent() {
+    let pipeline = pipeline().await;
+    let text = |bytes: usize| Fail {
+        text: "x".repeat(bytes),
+    };
+    // A map of one field: its name, and what says how long they are.
+    let around = 1 + 5 + 5;
+
+    let fits = pipeline.record(text(PAYLOAD_BYTES_MAX - around)).await;
+    let error = pipeline
+        .producer
+        .submit(text(PAYLOAD_BYTES_MAX - around + 1))
+        .await
+        .unwrap_err();
+
+    assert_eq!(fits.report.status, Status::Exhausted);
+    let kept = fits.report.payload.unwrap();
+    assert_eq!(kept.len(), PAYLOAD_BYTES_MAX);
+    assert!(matches!(error, SubmitError::Encode { .. }), "{error:?}");
+    let after = pipeline.outcome(Echo { n: 1 }).await.unwrap();
+    assert_eq!(after.result.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_task_in_another_queue_runs_on_the_workers_of_that_queue_only() {
+    let big: QueueName = "tasks.big".parse().unwrap();
+    let url = World::broker_url();
+    let world = World::start_with(&url, vec![big.clone()]).await;
+    let pipeline = Pipeline::start_in(world, &[]).await;
+    let group = ["--queues", "tasks.big"];
+
+    let submitted = pipeline.producer.submit(Echo { n: 1 }).queue(big).await;
+    let in_big = submitted.unwrap().id();
+    pipeline.outcome(Echo { n: 2 }).await.unwrap();
+    let waiting = pipeline.world.ready("tasks.big").await;
+    let other = pipeline.world.worker("big", &group).await;
+    let record = pipeline.closed(in_big).await;
+
+    assert_eq!(waiting, 1);
+    assert_eq!(record.report.queue, "tasks.big");
+    assert_eq!(other.stop().await, 0);
 }

@@ -121,3 +121,23 @@ async fn a_collector_that_is_told_to_stop_stores_what_it_has_and_exits_0() {
     assert_eq!((worker, collector), (0, 0));
     assert_eq!(world.waiting().await, []);
 }
+
+/// Its processes must not outlive it: nobody would know of them.
+#[tokio::test]
+async fn the_processes_of_a_worker_that_is_killed_drain() {
+    let mut pipeline = Pipeline::start(&["--processes", "2", "--concurrency", "1"]).await;
+    let ids = gated(&pipeline, 2, 2).await;
+    let begun = pipeline.world.journal().runs();
+
+    pipeline.worker.kill().await;
+    let worker = &pipeline.worker;
+    let both = async || (worker.stderr().matches("stopping").count() == 2).then_some(());
+    eventually("both processes drain", both).await;
+    pipeline.world.open_gate("gate");
+
+    assert_ne!(begun[0].process, begun[1].process);
+    for id in ids {
+        assert_eq!(pipeline.closed(id).await.report.status, Status::Succeeded);
+        assert_eq!(pipeline.world.journal().began(id), 1);
+    }
+}

@@ -47,3 +47,19 @@ async fn a_collector_that_hangs_goes_on_where_it_was() {
     let record = pipeline.closed(missed.id()).await;
     assert_eq!(record.report.status, Status::Succeeded);
 }
+
+/// What was in a queue that an operator deletes is gone. Everybody says what is
+/// missing, and goes on once it is there again.
+#[tokio::test]
+async fn queues_that_were_deleted_are_used_again_once_they_are_created_again() {
+    let pipeline = Pipeline::start(&[]).await;
+    let broker = pipeline.world.broker();
+
+    broker.delete().await.unwrap();
+    pipeline.worker.says("its queue may be gone").await;
+    pipeline.collector.says("its queue may be gone").await;
+    broker.apply().await.unwrap();
+
+    let outcome = pipeline.outcome(Echo { n: 1 }).await.unwrap();
+    assert_eq!(outcome.result.unwrap(), 1);
+}

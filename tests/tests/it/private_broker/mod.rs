@@ -1,6 +1,7 @@
 //! What needs a broker of its own: users and queues that others must not see,
 //! and a broker that is gone for a while.
 
+mod alarm;
 mod errors;
 mod outage;
 mod secrets;
