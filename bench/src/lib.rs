@@ -22,3 +22,15 @@ pub mod process;
 pub mod report;
 pub mod sample;
 pub mod watch;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// The end of a program: its exit code, or 1 and one line that says why.
+pub fn exit(ended: anyhow::Result<ExitCode>) -> ExitCode {
+    ended.unwrap_or_else(|error| {
+        // Nobody reads it: the exit code still says that it failed.
+        let _unread = writeln!(std::io::stderr(), "error      {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -90,6 +90,11 @@ impl Link {
         self.connection.server_properties().version().to_owned()
     }
 
+    /// How many messages have no confirm, by what is known of them.
+    pub(super) fn waiting(&self) -> u64 {
+        self.published - *self.confirmed.borrow()
+    }
+
     pub(super) const fn published(&self) -> u64 {
         self.published
     }

@@ -1,6 +1,7 @@
 //! The bare program: one stage a process, one line of JSON at the end.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use homing_bench::bare::{self, Queues};
@@ -57,9 +58,10 @@ struct Stored {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let args = Args::parse();
-    run(&args).await?.print()
+    let ended = run(&args).await.and_then(|report| report.print());
+    homing_bench::exit(ended.map(|()| ExitCode::SUCCESS))
 }
 
 async fn run(args: &Args) -> anyhow::Result<Report> {

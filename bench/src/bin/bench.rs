@@ -3,13 +3,15 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::anyhow;
 use clap::Parser;
 use homing_bench::driver::{self, Plan, RSS_GROWTH_MIB_MAX, Side};
 use serde::Serialize;
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// Tasks queued in the two runs that memory is compared in.
-const QUEUED: [u64; 2] = [10_000, 1_000_000];
+/// Tasks queued in the run that memory is compared with.
+const QUEUED_FEW: u64 = 10_000;
 
 /// Measure Homing beside the least program that does the same
 #[derive(Debug, Parser)]
@@ -35,9 +37,10 @@ struct Args {
     #[arg(long, value_name = "SIDE")]
     only: Option<Side>,
 
-    /// Measure memory with 10,000 and with 1,000,000 tasks queued, nothing else
-    #[arg(long)]
-    memory: bool,
+    /// Measure memory instead, with 10,000 and with N tasks queued
+    /// [N: 1,000,000]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000")]
+    memory: Option<u64>,
 
     /// One line of JSON instead of a table
     #[arg(long)]
@@ -45,21 +48,31 @@ struct Args {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
     let args = Args::parse();
     // Dropped in the middle, a run ends its processes and deletes its queues.
-    tokio::select! {
+    let ended = tokio::select! {
         ended = run(&args) => ended,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("cannot wait for Ctrl-C")?;
-            bail!("interrupted")
-        }
+        interrupted = interrupted() => Err(match interrupted {
+            Ok(()) => anyhow!("interrupted"),
+            Err(error) => anyhow!(error).context("cannot wait for signals"),
+        }),
+    };
+    homing_bench::exit(ended)
+}
+
+/// Ends with Ctrl-C, or with SIGTERM.
+async fn interrupted() -> std::io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = ctrl_c() => pressed,
+        _ = terminated.recv() => Ok(()),
     }
 }
 
 async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if args.memory {
-        return memory(args).await;
+    if let Some(queued) = args.memory {
+        return memory(args, queued).await;
     }
     let plan = Plan {
         url: args.broker.clone(),
@@ -74,9 +87,9 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Fails when a process grew with the work.
-async fn memory(args: &Args) -> anyhow::Result<ExitCode> {
-    let few = driver::memory(&args.broker, QUEUED[0]).await?;
-    let many = driver::memory(&args.broker, QUEUED[1]).await?;
+async fn memory(args: &Args, queued: u64) -> anyhow::Result<ExitCode> {
+    let few = driver::memory(&args.broker, QUEUED_FEW).await?;
+    let many = driver::memory(&args.broker, queued).await?;
     let growth = many.growth_since(&few);
     let flat = growth <= RSS_GROWTH_MIB_MAX;
     let verdict = if flat { "flat" } else { "not flat" };

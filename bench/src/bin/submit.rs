@@ -1,6 +1,7 @@
 //! The producer that is measured; at its end one line of JSON.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -45,8 +46,12 @@ struct Stored {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    let ended = run(Args::parse()).await;
+    homing_bench::exit(ended.map(|()| ExitCode::SUCCESS))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     let producer = Producer::from_env().await?;
     let report = match args.how {
         How::All(Tasks { tasks }) => submit_all(&producer, tasks).await?,
