@@ -4,7 +4,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-DIR ?= .
+# By the environment, so that any folder's name arrives as it is.
+export DIR ?= .
 N ?= 4
 ARGS ?=
 # The packages of the workspace that need no broker for their tests.
@@ -17,7 +18,7 @@ help: ## Print this list
 .PHONY: demo
 demo: ## Set up, and run the whole pipeline on real files (DIR=folder)
 	@scripts/setup
-	@scripts/demo '$(DIR)'
+	@scripts/demo "$$DIR"
 
 .PHONY: test
 test: binaries ## Set up, and pass all tests, on a private RabbitMQ or on AMQP_URL
@@ -26,7 +27,7 @@ test: binaries ## Set up, and pass all tests, on a private RabbitMQ or on AMQP_U
 	@if [[ -n "$${AMQP_URL:-}" ]]; then \
 		HOMING_TEST_BROKER="$$AMQP_URL" cargo nextest run --workspace --locked $(ARGS); \
 	else \
-		scripts/node run "$$(mktemp -d)/node" cargo nextest run --workspace --locked $(ARGS); \
+		scripts/node run "$$(mktemp -d)" cargo nextest run --workspace --locked $(ARGS); \
 	fi
 	@cargo test --doc --workspace --locked --quiet
 
@@ -36,7 +37,7 @@ test-unit: ## Pass the tests that need no broker
 	@cargo nextest run $(UNIT) --locked $(ARGS)
 
 .PHONY: binaries
-binaries: # The programs that the tests start.
+binaries: ## Build the programs that the tests start
 	@scripts/setup
 	@cargo build --workspace --bins --locked
 
