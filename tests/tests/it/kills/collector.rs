@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use homing_tests::{Follower, HOMING, Process, World};
 
 use super::pool::Pool;
@@ -14,7 +16,7 @@ async fn of_the_collector_lose_nothing_and_a_standby_goes_on() {
     let mut active = world.collector("collector-0").await;
     let mut next = standby(&world, 1);
     let mut follower = Follower::new(world.store().await);
-    let submitted = submit(&world.producer().await).await;
+    let submitted = submit(&world.producer().await, Duration::ZERO).await;
     let pool = Pool::start(&world);
 
     let mut kills = 0;

@@ -19,13 +19,16 @@ use rand::RngExt as _;
 /// Tasks of each test.
 const TASKS: usize = 4_000;
 
-/// Submits short tasks as one batch; answers their ids.
-async fn submit(producer: &Producer) -> HashSet<TaskId> {
+/// Submits short tasks as one batch, one each `pace`; answers their ids.
+async fn submit(producer: &Producer, pace: Duration) -> HashSet<TaskId> {
     let mut batch = producer.batch("kills").await.unwrap();
     let mut ids = HashSet::new();
     for n in 0..TASKS {
         let ms = n as u64 % 40;
         ids.insert(batch.submit(Sleep { ms }).await.unwrap());
+        if !pace.is_zero() {
+            tokio::time::sleep(pace).await;
+        }
     }
     batch.seal().await.unwrap();
     ids

@@ -1,8 +1,15 @@
+use std::time::Duration;
+
+use homing_broker::Window;
+use homing_producer::Producer;
 use homing_tests::{Follower, Node, World};
 use tokio::task::block_in_place;
 
 use super::pool::Pool;
 use super::{TASKS, assert_balanced, say, submit};
+
+/// So that the broker goes down while tasks are submitted.
+const PACE: Duration = Duration::from_millis(2);
 
 type End = fn(&Node);
 
@@ -22,8 +29,10 @@ async fn of_the_broker_and_its_restarts_lose_nothing_and_everybody_goes_on() {
     let collector = world.collector("collector").await;
     let mut follower = Follower::new(world.store().await);
     let pool = Pool::start(&world);
-    let producer = world.producer().await;
-    let submitting = tokio::spawn(async move { submit(&producer).await });
+    // Its default is to give up on a confirm after 30 s.
+    let producer = Producer::open_with(world.broker(), Window::DEFAULT).await;
+    let producer = producer.unwrap();
+    let submitting = tokio::spawn(async move { submit(&producer, PACE).await });
 
     for (number, (how, end)) in ENDS.into_iter().enumerate() {
         follower.all(TASKS / 8 * (number + 1)).await;

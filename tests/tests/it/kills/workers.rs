@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use homing_tests::{Follower, World};
 
 use super::pool::Pool;
@@ -8,7 +10,7 @@ async fn of_workers_lose_nothing_and_leave_one_outcome_for_each_task() {
     let world = World::start().await;
     let collector = world.collector("collector").await;
     let mut follower = Follower::new(world.store().await);
-    let submitted = submit(&world.producer().await).await;
+    let submitted = submit(&world.producer().await, Duration::ZERO).await;
     let mut pool = Pool::start(&world);
 
     while follower.catch_up().await < TASKS {
