@@ -85,13 +85,20 @@ impl BrokerError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// No queue is bound for it. It is not stored; declare the topology.
+    /// No queue is bound for it, or its exchange is not there. It is not stored;
+    /// declare the topology.
     #[error("no queue takes `{routing_key}` from exchange `{exchange}`")]
     Unroutable {
         /// The exchange.
         exchange: String,
         /// The routing key.
         routing_key: String,
+    },
+    /// This user may not publish there. It is not stored.
+    #[error("the broker denies publishing: {detail}")]
+    Denied {
+        /// The broker's own words.
+        detail: String,
     },
     /// The broker refused it, such as for a full queue. It is not stored.
     #[error("the broker refused the message")]

@@ -134,6 +134,10 @@ impl Trouble {
             PublishError::Unroutable { .. } => {
                 (Exit::Config, "create the queue: homing topology apply")
             }
+            PublishError::Denied { .. } => (
+                Exit::Denied,
+                "grant it: rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ",
+            ),
             PublishError::TooLarge { .. } => (Exit::Usage, "store it elsewhere and send its name"),
             PublishError::Refused => (
                 Exit::Unreachable,

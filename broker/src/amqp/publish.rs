@@ -131,9 +131,49 @@ impl PublishLink {
                 self.confirms.returned(is);
                 Ok(())
             }
-            Event::Closed { text, .. } => Err(End::Broken(text)),
+            Event::Closed { code, text } => {
+                self.barred(code, &text);
+                Err(End::Broken(text))
+            }
             Event::Cancelled => Ok(()),
         }
+    }
+
+    /// Hears what was said until the connection ended, for the reason.
+    fn hear_last(&mut self, events: &mut Events) {
+        while let Ok(event) = events.try_recv() {
+            // It has ended already.
+            let _ended = self.hear(event);
+        }
+    }
+
+    /// The broker closed the channel over an exchange that is not there, or not
+    /// for this user. Who gave a deadline wants to be told at once; the others
+    /// wait until somebody repairs it, as consumers do.
+    fn barred(&mut self, code: u16, text: &str) {
+        if self.deadline.is_none() || !matches!(code, 403 | 404) {
+            return;
+        }
+        let pendings = self.confirms.waiting_mut().chain(&mut self.waiting);
+        for pending in pendings.filter(|pending| !pending.silent) {
+            let destination = &pending.request.message.destination;
+            let (exchange, routing_key) = self.topology.route(destination);
+            if !text.contains(&format!("exchange '{exchange}'")) {
+                continue;
+            }
+            let error = match code {
+                404 => PublishError::Unroutable {
+                    exchange,
+                    routing_key,
+                },
+                _ => PublishError::Denied {
+                    detail: text.to_owned(),
+                },
+            };
+            pending.silent = true;
+            give_up(&mut pending.request, error);
+        }
+        self.waiting.retain(|pending| !pending.silent);
     }
 
     /// Tells those whose deadline has passed; checks that the broker answers.
@@ -155,7 +195,8 @@ impl PublishLink {
         let late = |pending: &Pending| !pending.silent && pending.since.elapsed() > deadline;
         while self.waiting.front().is_some_and(late) {
             if let Some(pending) = self.waiting.pop_front() {
-                unconfirmed(pending.request, deadline);
+                let mut request = pending.request;
+                give_up(&mut request, PublishError::Unconfirmed { waited: deadline });
             }
         }
         for pending in self
@@ -165,7 +206,8 @@ impl PublishLink {
         {
             if !pending.silent {
                 pending.silent = true;
-                give_up(&mut pending.request, deadline);
+                let error = PublishError::Unconfirmed { waited: deadline };
+                give_up(&mut pending.request, error);
             }
         }
     }
@@ -189,15 +231,11 @@ fn tell(topology: &Topology, pending: Pending, verdict: &Verdict) {
     let _dropped = confirm.send(answer);
 }
 
-fn unconfirmed(mut request: Request, waited: Duration) {
-    give_up(&mut request, waited);
-}
-
-/// Tells the publisher while the broker's answer is still awaited.
-fn give_up(request: &mut Request, waited: Duration) {
+/// Tells the publisher without an answer of the broker's to this message.
+fn give_up(request: &mut Request, error: PublishError) {
     let (nobody, _) = tokio::sync::oneshot::channel();
     let confirm = std::mem::replace(&mut request.confirm, nobody);
-    let _dropped = confirm.send(Err(PublishError::Unconfirmed { waited }));
+    let _dropped = confirm.send(Err(error));
 }
 
 impl Serve for PublishLink {
@@ -233,6 +271,7 @@ impl Serve for PublishLink {
                 step => step,
             };
             if let Err(end) = step {
+                self.hear_last(&mut events);
                 return end;
             }
         }

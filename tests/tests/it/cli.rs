@@ -274,3 +274,26 @@ async fn a_tail_goes_on_by_position_with_nothing_twice_and_nothing_left_out() {
     );
     assert!(tails > 1);
 }
+
+#[tokio::test]
+async fn services_end_at_once_and_name_what_is_missing_where_nothing_was_created() {
+    let world = World::start().await;
+    let worker = [
+        "worker",
+        "--run",
+        "demo.words=wc -w",
+        "--namespace",
+        "fresh",
+    ];
+
+    let worker = coded(world.homing(&worker).await, 78);
+    let collector = coded(
+        world.homing(&["collector", "--namespace", "fresh"]).await,
+        78,
+    );
+
+    for said in [worker, collector] {
+        assert!(said.stderr.contains("queue `fresh."), "{said:?}");
+        assert!(said.stderr.contains("homing topology apply"), "{said:?}");
+    }
+}

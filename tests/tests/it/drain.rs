@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use homing_protocol::{Status, TaskId};
 use homing_tests::kind::{Gate, Sleep};
-use homing_tests::{Books, Follower, Pipeline, World, eventually};
+use homing_tests::{Books, Follower, Pipeline, TIME_MAX, World, eventually, within};
 
 /// Submits `count` tasks that wait for the gate, and waits until `running` of
 /// them have begun.
@@ -89,12 +89,15 @@ async fn a_rolling_restart_under_load_runs_no_task_twice() {
     let flags = ["--concurrency", "8"];
     let mut worker = world.worker("worker-0", &flags).await;
     let mut restarts = 0;
-    while follower.catch_up().await < TASKS {
-        restarts += 1;
-        let next = world.worker(&format!("worker-{restarts}"), &flags).await;
-        assert_eq!(worker.stop().await, 0);
-        worker = next;
-    }
+    let restarting = async {
+        while follower.catch_up().await < TASKS {
+            restarts += 1;
+            let next = world.worker(&format!("worker-{restarts}"), &flags).await;
+            let old = std::mem::replace(&mut worker, next);
+            assert_eq!(old.stop().await, 0);
+        }
+    };
+    within(TIME_MAX, "all outcomes", restarting).await;
     assert_eq!(worker.stop().await, 0);
     assert_eq!(collector.stop().await, 0);
 

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use homing_tests::{Follower, HOMING, Process, World};
+use homing_tests::{Follower, HOMING, Process, World, within};
 
 use super::pool::Pool;
-use super::{TASKS, assert_balanced, pause, say, submit};
+use super::{KILL_TIME_MAX, TASKS, assert_balanced, pause, say, submit};
 
 fn standby(world: &World, number: usize) -> Process {
     let name = format!("collector-{number}");
@@ -20,15 +20,17 @@ async fn of_the_collector_lose_nothing_and_a_standby_goes_on() {
     let pool = Pool::start(&world);
 
     let mut kills = 0;
-    while follower.catch_up().await < TASKS {
-        pause().await;
-        next.says("standing by").await;
-        active.kill().await;
-        kills += 1;
-        next.says("collecting from").await;
-        active = next;
-        next = standby(&world, kills + 1);
-    }
+    let killing = async {
+        while follower.catch_up().await < TASKS {
+            pause().await;
+            next.says("standing by").await;
+            active.kill().await;
+            kills += 1;
+            next.says("collecting from").await;
+            active = std::mem::replace(&mut next, standby(&world, kills + 1));
+        }
+    };
+    within(KILL_TIME_MAX, "all outcomes", killing).await;
 
     assert!(kills >= 5, "only {kills}");
     pool.stop().await;

@@ -19,6 +19,9 @@ use rand::RngExt as _;
 /// Tasks of each test.
 const TASKS: usize = 4_000;
 
+/// How long all of them may take while something is killed again and again.
+const KILL_TIME_MAX: Duration = Duration::from_secs(120);
+
 /// Submits short tasks as one batch, one each `pace`; answers their ids.
 async fn submit(producer: &Producer, pace: Duration) -> HashSet<TaskId> {
     let mut batch = producer.batch("kills").await.unwrap();

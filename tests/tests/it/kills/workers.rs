@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use homing_tests::{Follower, World};
+use homing_tests::{Follower, World, within};
 
 use super::pool::Pool;
-use super::{TASKS, assert_balanced, pause, say, submit};
+use super::{KILL_TIME_MAX, TASKS, assert_balanced, pause, say, submit};
 
 #[tokio::test]
 async fn of_workers_lose_nothing_and_leave_one_outcome_for_each_task() {
@@ -13,10 +13,13 @@ async fn of_workers_lose_nothing_and_leave_one_outcome_for_each_task() {
     let submitted = submit(&world.producer().await, Duration::ZERO).await;
     let mut pool = Pool::start(&world);
 
-    while follower.catch_up().await < TASKS {
-        pause().await;
-        pool.kill_one().await;
-    }
+    let killing = async {
+        while follower.catch_up().await < TASKS {
+            pause().await;
+            pool.kill_one().await;
+        }
+    };
+    within(KILL_TIME_MAX, "all outcomes", killing).await;
 
     let kills = pool.kills();
     assert!(kills >= 10, "only {kills}");
