@@ -60,7 +60,12 @@ pub(crate) async fn run(args: TailArgs, settings: &Settings) -> Result<Exit, Tro
         () = stop.asked() => Ok(()),
     };
 
-    if !matches!(&ended, Err(trouble) if trouble.is_quiet()) {
+    // After an error of the command line there is nothing to go on with.
+    let goes_on = match &ended {
+        Ok(()) => true,
+        Err(trouble) => !trouble.is_quiet() && trouble.exit != Exit::Usage,
+    };
+    if goes_on {
         let follow = if args.follow { " --follow" } else { "" };
         let (which, position) = (args.which.typed(), follower.position);
         Talk::new(settings).say(format!(
