@@ -109,7 +109,7 @@ pub struct Inbox {
 pub enum InboxEvent {
     /// A reply.
     Reply(Box<Received>),
-    /// The link broke and stands again: replies in between are lost.
+    /// The link broke, or stands again: replies until now may be lost.
     Gap,
 }
 

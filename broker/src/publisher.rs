@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use homing_protocol::limit::{BODY_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX};
-use homing_protocol::{Message, Proof};
+use homing_protocol::{Destination, Message, Proof};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::consumer::Token;
@@ -115,13 +115,16 @@ impl Publisher {
         Ok(Confirm(answer))
     }
 
-    /// Publishes `messages` and waits until all are confirmed: they take the
-    /// place of what `tokens` stand for.
+    /// Publishes `messages`, each once the one before is confirmed: they take
+    /// the place of what `tokens` stand for.
+    ///
+    /// One after the other, so that of a record and what follows from it the
+    /// second is never there without the first.
     ///
     /// # Errors
     ///
-    /// The first that failed, with the tokens, which are as before. The others
-    /// may have been published.
+    /// The first that failed, with the tokens, which are as before. Those before
+    /// it are published, those after it are not.
     ///
     /// # Cancel safety
     ///
@@ -132,16 +135,13 @@ impl Publisher {
         tokens: Vec<Token>,
         messages: Vec<Message>,
     ) -> Result<Replaced, (PublishError, Vec<Token>)> {
-        let mut confirms = Vec::with_capacity(messages.len());
-        for message in messages {
-            match self.publish(message).await {
-                Ok(confirm) => confirms.push(confirm),
-                Err(error) => return Err((error, tokens)),
-            }
-        }
         let mut proof = None;
-        for confirm in confirms {
-            match confirm.await {
+        for message in messages {
+            let confirmed = match self.publish(message).await {
+                Ok(confirm) => confirm.await,
+                Err(error) => Err(error),
+            };
+            match confirmed {
                 Ok(confirmed) => proof = Some(confirmed),
                 Err(error) => return Err((error, tokens)),
             }
@@ -167,6 +167,12 @@ impl Publisher {
 /// Refuses what would make the client or the broker end the connection.
 fn check(message: &Message) -> Result<(), PublishError> {
     let properties = &message.properties;
+    if let Destination::Reply { address: name } | Destination::Foreign { queue: name } =
+        &message.destination
+    {
+        // The one routing key that somebody else chose.
+        size("a reply address", name.len(), NAME_BYTES_MAX)?;
+    }
     size("a body", message.body.len(), BODY_BYTES_MAX)?;
     size("headers", properties.header_bytes(), HEADER_BYTES_MAX)?;
     let names = [

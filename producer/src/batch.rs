@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
-use homing_broker::Confirm;
+use homing_broker::{Confirm, PublishError};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{
     BatchEvent, BatchId, BatchRecord, BatchRow, ContentType, Digest, Envelope, Payload, QueueName,
@@ -29,6 +29,9 @@ pub struct Batch {
     label: String,
     rows: u64,
     confirms: VecDeque<Pushed>,
+    /// The first task that is not known to be submitted: the batch cannot be
+    /// sealed any more.
+    failed: Option<(TaskId, PublishError)>,
 }
 
 /// A batch, all of whose tasks are confirmed.
@@ -82,6 +85,7 @@ impl Batch {
             label,
             rows: 0,
             confirms: VecDeque::new(),
+            failed: None,
         };
         batch.record(BatchEvent::Opened).await?;
         Ok(batch)
@@ -101,8 +105,8 @@ impl Batch {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it answers, the row may or may not be submitted; submit
-    /// no other in its place.
+    /// Dropped before it answers, the row is either not sent, or sent and
+    /// counted.
     pub async fn submit<T: Task>(&mut self, task: T) -> Result<TaskId, SubmitError> {
         let row = self.rows + 1;
         let payload = Payload::encode(
@@ -115,9 +119,10 @@ impl Batch {
             id: TaskId::of_row(self.id, row, &TaskKind::of::<T>(), Digest::of(b"")),
             source,
         })?;
-        self.rows = row;
         let envelope = self.envelope(row, TaskKind::of::<T>(), payload);
         let pushed = self.push(&envelope, &QueueName::tasks()).await?;
+        // Counted once it is sent: a dropped future has sent nothing.
+        self.rows = row;
         let id = pushed.id;
         self.confirms.push_back(pushed);
         if self.confirms.len() >= CONFIRMS_MAX {
@@ -203,6 +208,9 @@ impl Batch {
         while !self.confirms.is_empty() {
             self.settle_oldest().await?;
         }
+        if let Some((id, source)) = self.failed.take() {
+            return Err(SubmitError::Publish { id, source });
+        }
         let total = self.rows;
         self.seal_with(total).await
     }
@@ -222,6 +230,9 @@ impl Batch {
         if let Some(oldest) = self.confirms.front_mut() {
             let answer = oldest.await;
             self.confirms.pop_front();
+            if let Err(SubmitError::Publish { id, source }) = &answer {
+                self.failed.get_or_insert_with(|| (*id, source.clone()));
+            }
             answer?;
         }
         Ok(())

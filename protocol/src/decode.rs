@@ -22,7 +22,7 @@ use crate::headers::{
     H_SUBMITTED_AT, H_TASK, H_VERSION, Headers, is_carried, is_known,
 };
 use crate::id::{AttemptNumber, Digest, Run, TaskId};
-use crate::limit::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::limit::{HEADER_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::message::{Header, Properties, Received, header_bytes};
 use crate::name::TaskKind;
 use crate::time::Timestamp;
@@ -173,7 +173,11 @@ fn shared(
     envelope.run = headers.counter(H_RUN, Run::new)?;
     envelope.expires_at = headers.time(H_EXPIRES_AT)?;
     envelope.due_at = headers.time(H_DUE_AT)?;
-    envelope.reply = headers.text(H_REPLY)?.map(str::to_owned);
+    // A longer one is no address of ours: nobody waits behind it.
+    let address = headers
+        .text(H_REPLY)?
+        .filter(|text| text.len() <= NAME_BYTES_MAX);
+    envelope.reply = address.map(str::to_owned);
     envelope.requester.reply_to = properties
         .reply_to
         .clone()

@@ -163,8 +163,13 @@ impl ConsumeLink {
                 }
             }
         }
-        // RabbitMQ gives a new prefetch to new consumers only.
-        if past_it { Err(End::Again) } else { Ok(()) }
+        if past_it {
+            // This connection ends well, however short it was.
+            self.first_delivery = None;
+            // RabbitMQ gives a new prefetch to new consumers only.
+            return Err(End::Again);
+        }
+        Ok(())
     }
 
     async fn run(
@@ -264,6 +269,7 @@ pub(super) struct InboxLink {
     pub(super) exchange: String,
     pub(super) address: String,
     pub(super) events: mpsc::UnboundedSender<InboxEvent>,
+    /// Whether it stood before: replies since then are lost.
     pub(super) stood: bool,
 }
 
@@ -301,7 +307,10 @@ impl InboxLink {
                 ));
             }
         };
-        self.stood = true;
+        // A reply to a task submitted since the link broke may be lost as well.
+        if std::mem::replace(&mut self.stood, true) {
+            let _gone = self.events.send(InboxEvent::Gap);
+        }
         up.done();
         loop {
             tokio::select! {
@@ -334,7 +343,7 @@ impl Serve for InboxLink {
     }
 
     fn broke(&mut self) {
-        if std::mem::take(&mut self.stood) {
+        if self.stood {
             let _gone = self.events.send(InboxEvent::Gap);
         }
     }

@@ -148,12 +148,14 @@ impl PublishLink {
     }
 
     /// The broker closed the channel over an exchange that is not there, or not
-    /// for this user. Who gave a deadline wants to be told at once; the others
-    /// wait until somebody repairs it, as consumers do.
+    /// for this user. Whoever publishes to it is told, and decides; the others
+    /// are published again. Of several the first is the one that was refused;
+    /// one that was written before may be stored.
     fn barred(&mut self, code: u16, text: &str) {
-        if self.deadline.is_none() || !matches!(code, 403 | 404) {
+        if !matches!(code, 403 | 404) {
             return;
         }
+        let mut refused = false;
         let pendings = self.confirms.waiting_mut().chain(&mut self.waiting);
         for pending in pendings.filter(|pending| !pending.silent) {
             let destination = &pending.request.message.destination;
@@ -162,6 +164,9 @@ impl PublishLink {
                 continue;
             }
             let error = match code {
+                _ if refused => PublishError::Unconfirmed {
+                    waited: pending.since.elapsed(),
+                },
                 404 => PublishError::Unroutable {
                     exchange,
                     routing_key,
@@ -170,6 +175,7 @@ impl PublishLink {
                     detail: text.to_owned(),
                 },
             };
+            refused = true;
             pending.silent = true;
             give_up(&mut pending.request, error);
         }

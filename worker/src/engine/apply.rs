@@ -290,15 +290,14 @@ impl Engine {
     }
 }
 
-/// What fits a message of a delivery that does not: no headers, and as much of
-/// the body as a message may have.
+/// What fits a message of a delivery that does not: as much of the body as a
+/// message may have.
 fn clipped(received: &Received, detail: &str) -> (Received, String) {
     let bytes = received.body.len();
     let mut clipped = received.clone();
     clipped.body.truncate(BODY_BYTES_MAX);
-    clipped.properties.headers.clear();
     let detail = format!(
-        "{detail}; of {bytes} bytes the first {} are kept, and no headers",
+        "{detail}; of {bytes} bytes the first {} are kept",
         clipped.body.len()
     );
     (clipped, detail)

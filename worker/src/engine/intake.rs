@@ -156,6 +156,8 @@ impl Engine {
             Triage::Suspect => {
                 tracing::warn!(task.id = %task.envelope.id, task.kind = %task.envelope.kind,
                     "task {} came back three times; it will run alone", task.envelope.id);
+                // What it waits for from here on is counted from here on.
+                task.envelope.due_at = Some(now());
                 Destination::Queue(QueueName::suspect())
             }
             Triage::Delay(wait) => destination(queue, wait),
