@@ -4,8 +4,7 @@ use std::num::NonZeroU16;
 
 use homing_broker::{Broker, Consumer, Delivery, Publisher, Source, Window};
 use homing_protocol::{Destination, Message, Properties, QueueName};
-use homing_tests::World;
-use homing_tests::node::Node;
+use homing_tests::{Node, World};
 
 const TASKS: usize = 200;
 
