@@ -1,7 +1,6 @@
 //! The links behind a [`Consumer`](crate::Consumer) and an [`Inbox`](crate::Inbox).
 
 use std::num::NonZeroU16;
-use std::time::Duration;
 
 use amqprs::FieldTable;
 use amqprs::channel::{
@@ -12,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::acks::{Acks, Frame};
+use super::caution::Caution;
 use super::convert::from_amqp;
 use super::generation::{End, Event, Generation};
 use super::link::{Events, Serve, Up};
@@ -21,13 +21,6 @@ use crate::error::BrokerError;
 
 /// Deliveries or answers handled before the other is looked at.
 const BURST: usize = 256;
-
-/// A connection that dies this soon after its first delivery may have died of
-/// it.
-const QUICK_DEATH: Duration = Duration::from_secs(1);
-
-/// Answers with prefetch 1, after such a death, before the prefetch is raised.
-const CAUTIOUS_ANSWERS: u32 = 50;
 
 /// Why a queue cannot be consumed, from the broker's reply code.
 fn refused(place: &str, user: &str, queue: &str, events: &mut Events, end: End) -> End {
@@ -57,9 +50,7 @@ pub(super) struct ConsumeLink {
     stopping: bool,
     /// Dropped with the link, which tells the handle that it ended.
     _ended: oneshot::Sender<()>,
-    first_delivery: Option<Instant>,
-    /// Answers still to come with prefetch 1.
-    cautious: u32,
+    caution: Caution,
 }
 
 /// The state of one connection.
@@ -88,8 +79,7 @@ impl ConsumeLink {
             stop: stopped,
             stopping: false,
             _ended: end,
-            first_delivery: None,
-            cautious: 0,
+            caution: Caution::default(),
         };
         (crate::Consumer::new(rx, stop, ended), link)
     }
@@ -100,10 +90,7 @@ impl ConsumeLink {
         events: &mut Events,
     ) -> Result<(Channel, String, mpsc::UnboundedReceiver<ConsumerMessage>), End> {
         let channel = generation.channel().await?;
-        let prefetch = match self.cautious {
-            0 => self.prefetch.get(),
-            _ => 1,
-        };
+        let prefetch = self.caution.prefetch(self.prefetch.get());
         let passive = QueueDeclareArguments::new(&self.queue)
             .passive(true)
             .finish();
@@ -127,7 +114,7 @@ impl ConsumeLink {
         let Some((tag, received)) = delivery else {
             return Err(End::Broken("a delivery came out of order".to_owned()));
         };
-        self.first_delivery.get_or_insert_with(Instant::now);
+        self.caution.delivered(Instant::now());
         let token = Token::new(tag, session.commands.clone());
         // Without its handle the delivery is dropped, and so goes back.
         let _returned = self.deliveries.send(Delivery { received, token });
@@ -144,9 +131,8 @@ impl ConsumeLink {
         let mut past_it = false;
         for Command::Answer(tag, answer) in commands.drain(..) {
             session.acks.answer(tag, answer);
-            if answer == Answer::Ack && self.cautious > 0 {
-                self.cautious -= 1;
-                past_it = self.cautious == 0;
+            if answer == Answer::Ack {
+                past_it |= self.caution.acked();
             }
         }
         session.acks.frames(&mut session.frames);
@@ -164,9 +150,6 @@ impl ConsumeLink {
             }
         }
         if past_it {
-            // This connection ends well, however short it was.
-            self.first_delivery = None;
-            // RabbitMQ gives a new prefetch to new consumers only.
             return Err(End::Again);
         }
         Ok(())
@@ -236,7 +219,6 @@ fn gone(event: Event, cancelled: bool) -> Result<(), End> {
 
 impl Serve for ConsumeLink {
     async fn serve(&mut self, generation: &Generation, events: Events, up: Up<'_>) -> End {
-        self.first_delivery = None;
         let ended = tokio::select! {
             ended = self.run(generation, events, up) => ended,
             end = generation.probe() => Err(end),
@@ -248,10 +230,7 @@ impl Serve for ConsumeLink {
     }
 
     fn broke(&mut self) {
-        let quick = |first: Instant| first.elapsed() < QUICK_DEATH;
-        if self.first_delivery.take().is_some_and(quick) {
-            self.cautious = CAUTIOUS_ANSWERS;
-        }
+        self.caution.broke(Instant::now());
     }
 
     async fn idle(&mut self) {

@@ -5,6 +5,7 @@
 
 mod acks;
 mod admin;
+mod caution;
 mod confirms;
 mod consume;
 mod convert;

@@ -2,7 +2,6 @@
 //! and a broker that is gone for a while.
 
 mod alarm;
-mod caution;
 mod errors;
 mod outage;
 mod secrets;
