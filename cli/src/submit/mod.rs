@@ -25,7 +25,8 @@ stdout: the task's id, or the batch's. With --wait, the task's output, or the
 batch's counts. A row's id is made from its batch, its line number, the kind and
 the payload: an edited row is a new task. Confirmed rows are noted in a journal
 beside the file; --resume leaves out those and what is stored. Rows that were
-not confirmed when this was killed may run twice; each has one outcome.
+not confirmed when this was killed may run twice; each has one outcome. Edit
+no row that may have been among them: its old task may be queued uncounted.
 
 Examples:
   homing submit demo.checksum '{\"path\":\"Cargo.toml\"}' --wait

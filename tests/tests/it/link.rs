@@ -171,3 +171,22 @@ async fn a_topology_that_was_applied_has_no_differences() {
 
     assert_eq!(differences, []);
 }
+
+#[tokio::test]
+async fn a_reply_address_that_fits_no_routing_key_is_refused_and_the_link_goes_on() {
+    let world = World::start().await;
+    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+    let address = "a".repeat(256);
+
+    let refused = publisher
+        .publish(message(Destination::Reply { address }, "{}"))
+        .await;
+    let confirmed = publisher
+        .publish(message(tasks(), "{}"))
+        .await
+        .unwrap()
+        .await;
+
+    assert!(matches!(refused, Err(PublishError::TooLarge { .. })));
+    assert!(confirmed.is_ok());
+}

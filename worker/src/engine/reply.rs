@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_broker::{Broker, Publisher, Window};
+use homing_broker::{Broker, PublishError, Publisher, Window};
 use homing_protocol::{
     ContentType, Destination, Envelope, Message, Namespace, Properties, Report, Status,
     encode_reports, to_json,
@@ -145,12 +145,15 @@ pub(super) async fn send(
             publisher = open(broker.as_ref()).await;
         }
         for reply in replies.drain(..) {
-            let Some(publisher) = &publisher else {
+            let Some(link) = &publisher else {
                 continue;
             };
             // The confirm changes nothing, so nobody waits for it.
-            if let Err(error) = publisher.publish(reply).await {
+            if let Err(error) = link.publish(reply).await {
                 tracing::debug!(%error, "left out a reply");
+                if matches!(error, PublishError::Closed) {
+                    publisher = None;
+                }
             }
         }
     }
