@@ -9,6 +9,7 @@ mod node;
 mod pipeline;
 mod process;
 mod program;
+mod scale;
 mod world;
 
 pub use books::{Books, Follower};
@@ -17,4 +18,5 @@ pub use node::Node;
 pub use pipeline::Pipeline;
 pub use process::Process;
 pub use program::{HOMING, Said, TEST_WORKER, folder as program_folder, path as program_path};
+pub use scale::scale;
 pub use world::{TIME_MAX, World, eventually, within};
