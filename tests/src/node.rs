@@ -61,6 +61,19 @@ impl Node {
         self.run("ctl", arguments)
     }
 
+    /// Has it take back what is held longer than `secs` seconds without an ack,
+    /// within a second or two after. It holds for connections made after this,
+    /// and until it is started again.
+    pub fn set_consumer_timeout(&self, secs: u64) {
+        let ms = secs * 1_000;
+        // Each channel looks at the clock this often only, 60 s by default.
+        let set = format!(
+            "application:set_env(rabbit, consumer_timeout, {ms}), \
+             application:set_env(rabbit, channel_tick_interval, 1000)."
+        );
+        self.ctl(&["eval", &set]);
+    }
+
     fn run(&self, verb: &str, arguments: &[&str]) -> String {
         script(&[&[verb, path(&self.dir)], arguments].concat())
     }
