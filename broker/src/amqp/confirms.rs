@@ -104,7 +104,7 @@ impl<T> Confirms<T> {
     }
 
     /// Those without an answer, in the order they were published.
-    pub(super) fn waiting_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(super) fn waiting_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
         self.slots.iter_mut().flatten().map(|slot| &mut slot.item)
     }
 }

@@ -11,6 +11,7 @@ mod consume;
 mod convert;
 mod generation;
 mod link;
+mod outgoing;
 mod probe;
 mod publish;
 mod url;

@@ -1,6 +1,5 @@
 //! The link behind a [`Publisher`](crate::Publisher).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,11 @@ use homing_protocol::topology::Topology;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::confirms::{Confirms, Verdict};
+use super::confirms::Verdict;
 use super::convert::to_amqp;
 use super::generation::{End, Event, Generation};
 use super::link::{Events, Serve, Up};
+use super::outgoing::Outgoing;
 use crate::error::PublishError;
 use crate::publisher::{Confirmed, Request};
 
@@ -28,24 +28,11 @@ const STALL_TIME_MAX: Duration = Duration::from_mins(10);
 /// Messages written before the broker's answers are looked at again.
 const BURST: usize = 64;
 
-/// A message and what became of it so far.
-#[derive(Debug)]
-struct Pending {
-    request: Request,
-    since: Instant,
-    /// Given up: only here so that the numbers fit.
-    silent: bool,
-}
-
 pub(super) struct PublishLink {
     topology: Topology,
     requests: mpsc::UnboundedReceiver<Request>,
     deadline: Option<Duration>,
-    /// To be published next: taken from `requests`, or from a connection that
-    /// broke.
-    waiting: VecDeque<Pending>,
-    /// On the current connection.
-    confirms: Confirms<Pending>,
+    outgoing: Outgoing<Request>,
     heard_at: Instant,
     /// The patience with the current connection.
     stall_time: Duration,
@@ -65,8 +52,7 @@ impl PublishLink {
             topology,
             requests,
             deadline,
-            waiting: VecDeque::new(),
-            confirms: Confirms::new(),
+            outgoing: Outgoing::new(),
             heard_at: Instant::now(),
             stall_time: STALL_TIME,
             closed: false,
@@ -75,34 +61,28 @@ impl PublishLink {
     }
 
     fn is_done(&self) -> bool {
-        self.closed && self.waiting.is_empty() && self.confirms.waiting() == 0
+        self.closed && self.outgoing.is_empty()
     }
 
     fn take(&mut self, taken: usize, requests: &mut Vec<Request>) {
         self.closed |= taken == 0;
-        let since = Instant::now();
-        let pending = requests.drain(..).map(|request| Pending {
-            request,
-            since,
-            silent: false,
-        });
-        self.waiting.extend(pending);
+        let now = Instant::now();
+        for request in requests.drain(..) {
+            self.outgoing.take(request, now);
+        }
     }
 
     /// Publishes what waits, a burst at most.
     async fn publish(&mut self, generation: &Generation, channel: &Channel) -> Result<(), End> {
-        if self.confirms.waiting() == 0 {
+        if self.outgoing.unconfirmed() == 0 {
             self.heard_at = Instant::now();
         }
         for _ in 0..BURST {
-            let Some(pending) = self.waiting.pop_front() else {
+            let Some(Request { message, .. }) = self.outgoing.publish() else {
                 return Ok(());
             };
-            let message = &pending.request.message;
             let route = self.topology.route(&message.destination);
             let (properties, body, arguments) = to_amqp(message, &route);
-            // Counted before it is written: its answer may be here first.
-            self.confirms.published(pending);
             let publish = channel.basic_publish(properties, body, arguments);
             generation.call(publish).await?;
         }
@@ -119,16 +99,15 @@ impl PublishLink {
             } => {
                 self.stall_time = STALL_TIME;
                 let topology = &self.topology;
-                self.confirms
-                    .answered(tag, multiple, confirmed, |pending, verdict| {
-                        tell(topology, pending, &verdict);
+                self.outgoing
+                    .answered(tag, multiple, confirmed, |request, verdict| {
+                        tell(topology, request, &verdict);
                     });
                 Ok(())
             }
             Event::Returned { message_id } => {
-                let is =
-                    |pending: &Pending| pending.request.message.properties.message_id == message_id;
-                self.confirms.returned(is);
+                let is = |request: &Request| request.message.properties.message_id == message_id;
+                self.outgoing.returned(is);
                 Ok(())
             }
             Event::Closed { code, text } => {
@@ -155,18 +134,14 @@ impl PublishLink {
         if !matches!(code, 403 | 404) {
             return;
         }
-        let mut refused = false;
-        let pendings = self.confirms.waiting_mut().chain(&mut self.waiting);
-        for pending in pendings.filter(|pending| !pending.silent) {
-            let destination = &pending.request.message.destination;
-            let (exchange, routing_key) = self.topology.route(destination);
+        let (topology, mut refused) = (&self.topology, false);
+        self.outgoing.give_up(Instant::now(), |request, waited| {
+            let (exchange, routing_key) = topology.route(&request.message.destination);
             if !text.contains(&format!("exchange '{exchange}'")) {
-                continue;
+                return false;
             }
             let error = match code {
-                _ if refused => PublishError::Unconfirmed {
-                    waited: pending.since.elapsed(),
-                },
+                _ if refused => PublishError::Unconfirmed { waited },
                 404 => PublishError::Unroutable {
                     exchange,
                     routing_key,
@@ -176,16 +151,15 @@ impl PublishLink {
                 },
             };
             refused = true;
-            pending.silent = true;
-            give_up(&mut pending.request, error);
-        }
-        self.waiting.retain(|pending| !pending.silent);
+            give_up(request, error);
+            true
+        });
     }
 
     /// Tells those whose deadline has passed; checks that the broker answers.
     fn tick(&mut self) -> Result<(), End> {
         self.expire();
-        if self.confirms.waiting() > 0 && self.heard_at.elapsed() > self.stall_time {
+        if self.outgoing.unconfirmed() > 0 && self.heard_at.elapsed() > self.stall_time {
             self.stall_time = (self.stall_time * 2).min(STALL_TIME_MAX);
             return Err(End::Broken(
                 "it confirms nothing; it may be short of memory or disk".to_owned(),
@@ -198,40 +172,29 @@ impl PublishLink {
         let Some(deadline) = self.deadline else {
             return;
         };
-        let late = |pending: &Pending| !pending.silent && pending.since.elapsed() > deadline;
-        while self.waiting.front().is_some_and(late) {
-            if let Some(pending) = self.waiting.pop_front() {
-                let mut request = pending.request;
-                give_up(&mut request, PublishError::Unconfirmed { waited: deadline });
+        self.outgoing.give_up(Instant::now(), |request, waited| {
+            let is_late = waited > deadline;
+            if is_late {
+                give_up(request, PublishError::Unconfirmed { waited: deadline });
             }
-        }
-        for pending in self
-            .confirms
-            .waiting_mut()
-            .take_while(|p| p.silent || late(p))
-        {
-            if !pending.silent {
-                pending.silent = true;
-                let error = PublishError::Unconfirmed { waited: deadline };
-                give_up(&mut pending.request, error);
-            }
-        }
+            is_late
+        });
     }
 }
 
-fn tell(topology: &Topology, pending: Pending, verdict: &Verdict) {
+fn tell(topology: &Topology, request: Request, verdict: &Verdict) {
     let answer = match verdict {
         Verdict::Confirmed => Ok(Confirmed::new()),
         Verdict::Refused => Err(PublishError::Refused),
         Verdict::Unroutable => {
-            let (exchange, routing_key) = topology.route(&pending.request.message.destination);
+            let (exchange, routing_key) = topology.route(&request.message.destination);
             Err(PublishError::Unroutable {
                 exchange,
                 routing_key,
             })
         }
     };
-    let Request { confirm, room, .. } = pending.request;
+    let Request { confirm, room, .. } = request;
     drop(room);
     // Whoever published it does not wait for the answer.
     let _dropped = confirm.send(answer);
@@ -269,11 +232,11 @@ impl Serve for PublishLink {
                     self.take(taken, &mut requests);
                     Ok(())
                 }
-                () = std::future::ready(()), if !self.waiting.is_empty() => Ok(()),
+                () = std::future::ready(()), if self.outgoing.is_waiting() => Ok(()),
                 _ = tick.tick() => self.tick(),
             };
             let step = match step {
-                Ok(()) if !self.waiting.is_empty() => self.publish(generation, &channel).await,
+                Ok(()) if self.outgoing.is_waiting() => self.publish(generation, &channel).await,
                 step => step,
             };
             if let Err(end) = step {
@@ -285,10 +248,7 @@ impl Serve for PublishLink {
     }
 
     fn broke(&mut self) {
-        let confirms = std::mem::replace(&mut self.confirms, Confirms::new());
-        let again: VecDeque<_> = confirms.into_waiting().filter(|p| !p.silent).collect();
-        let later = std::mem::replace(&mut self.waiting, again);
-        self.waiting.extend(later);
+        self.outgoing.broke();
     }
 
     async fn idle(&mut self) {
