@@ -21,15 +21,19 @@ demo: ## Set up, and run the whole pipeline on real files (DIR=folder)
 	@scripts/demo "$$DIR"
 
 .PHONY: test
-test: binaries ## Set up, and pass all tests, on a private RabbitMQ or on AMQP_URL
+test: binaries ## Pass all tests, on a private RabbitMQ or AMQP_URL (RABBITMQ=4.3: delivery)
 	@scripts/setup python
 	@scripts/setup nextest
-	@if [[ -n "$${AMQP_URL:-}" ]]; then \
+	@if [[ -n "$${RABBITMQ:-}" ]]; then \
+		scripts/setup rabbitmq "$$RABBITMQ"; \
+		scripts/node run "$$(mktemp -d)" cargo nextest run --package homing-tests --locked $(ARGS); \
+		exit; \
+	elif [[ -n "$${AMQP_URL:-}" ]]; then \
 		HOMING_TEST_BROKER="$$AMQP_URL" cargo nextest run --workspace --locked $(ARGS); \
 	else \
 		scripts/node run "$$(mktemp -d)" cargo nextest run --workspace --locked $(ARGS); \
-	fi
-	@cargo test --doc --workspace --locked --quiet
+	fi; \
+	cargo test --doc --workspace --locked --quiet
 
 .PHONY: test-unit
 test-unit: ## Pass the tests that need no broker
