@@ -83,6 +83,17 @@ impl World {
         rabbit(self.amqp_url(), self.topology(), patience, "homing test")
     }
 
+    /// The same at another URL: through a proxy in front of its broker.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that is no URL.
+    pub fn broker_at(&self, url: &str) -> Arc<dyn Broker> {
+        let url = url.parse().expect("a valid URL");
+        let patience = Patience::Within(TIME_MAX);
+        rabbit(url, self.topology(), patience, "homing test")
+    }
+
     /// The topology of this world.
     pub fn topology(&self) -> Topology {
         let namespace = self.namespace.parse().expect("a valid namespace");
