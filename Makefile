@@ -10,6 +10,9 @@ N ?= 4
 ARGS ?=
 # The packages of the workspace that need no broker for their tests.
 UNIT := --workspace --exclude homing-tests
+# Programs that tests start can be made to fail. Others cannot: what is built
+# without this has nothing of `faults/`.
+FAULTS := --features homing-tests/faults
 
 .PHONY: help
 help: ## Print this list
@@ -26,24 +29,24 @@ test: binaries ## Pass all tests, on a private RabbitMQ or AMQP_URL (RABBITMQ=4.
 	@scripts/setup nextest
 	@if [[ -n "$${RABBITMQ:-}" ]]; then \
 		scripts/setup rabbitmq "$$RABBITMQ"; \
-		scripts/node run "$$(mktemp -d)" cargo nextest run --package homing-tests --locked $(ARGS); \
+		scripts/node run "$$(mktemp -d)" cargo nextest run --package homing-tests --locked $(FAULTS) $(ARGS); \
 		exit; \
 	elif [[ -n "$${AMQP_URL:-}" ]]; then \
-		HOMING_TEST_BROKER="$$AMQP_URL" cargo nextest run --workspace --locked $(ARGS); \
+		HOMING_TEST_BROKER="$$AMQP_URL" cargo nextest run --workspace --locked $(FAULTS) $(ARGS); \
 	else \
-		scripts/node run "$$(mktemp -d)" cargo nextest run --workspace --locked $(ARGS); \
+		scripts/node run "$$(mktemp -d)" cargo nextest run --workspace --locked $(FAULTS) $(ARGS); \
 	fi; \
-	cargo test --doc --workspace --locked --quiet
+	cargo test --doc --workspace --locked --quiet $(FAULTS)
 
 .PHONY: test-unit
 test-unit: ## Pass the tests that need no broker
 	@scripts/setup nextest
-	@cargo nextest run $(UNIT) --locked $(ARGS)
+	@cargo nextest run $(UNIT) --locked --features homing-faults/enabled $(ARGS)
 
 .PHONY: binaries
 binaries: ## Build the programs that the tests start
 	@scripts/setup
-	@cargo build --workspace --bins --locked
+	@cargo build --workspace --bins --locked $(FAULTS)
 
 .PHONY: build
 build: ## Build `homing`, release
@@ -78,7 +81,7 @@ fmt-check: ## Check the format
 
 .PHONY: lint
 lint: ## Run clippy, warnings denied
-	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo clippy --workspace --all-targets --locked $(FAULTS) -- -D warnings
 
 .PHONY: doc
 doc: ## Build the documentation, warnings denied

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use homing_faults::{Point, Sabotage, crash_point, is_broken};
 use homing_protocol::limit::{BODY_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX};
 use homing_protocol::{Destination, Message, Proof};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -137,7 +138,11 @@ impl Publisher {
     ) -> Result<Replaced, (PublishError, Vec<Token>)> {
         let mut proof = None;
         for message in messages {
+            if proof.is_some() {
+                crash_point(Point::LinkPartConfirmed);
+            }
             let confirmed = match self.publish(message).await {
+                Ok(_) if is_broken(Sabotage::AckBeforeConfirm) => Ok(Confirmed::new()),
                 Ok(confirm) => confirm.await,
                 Err(error) => Err(error),
             };

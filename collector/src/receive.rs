@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use homing_broker::{Consumer, Delivery};
+use homing_faults::{Point, crash_point};
 use homing_protocol::Timestamp;
 use homing_protocol::topology::Topology;
 use homing_store::Entry;
@@ -43,6 +44,7 @@ impl Consumers {
             let Some(items) = items else {
                 return self.stop();
             };
+            crash_point(Point::CollectorReceived);
             for item in items {
                 announce(&item, &mut announced);
                 // While the store fails there is no room, maybe for hours.

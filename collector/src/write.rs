@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use homing_broker::Token;
+use homing_faults::{Point, Sabotage, crash_point, is_broken};
 use homing_protocol::{Proof, Timestamp, chain};
 use homing_store::{Committed, Entry, StoreError, Writer};
 use tokio::sync::mpsc;
@@ -101,7 +102,11 @@ fn write_all(
 ) -> Result<u64, StoreError> {
     let mut stored = 0;
     while let Some(first) = items.blocking_recv() {
-        let (entries, tokens) = group(first, &mut items);
+        let (entries, mut tokens) = group(first, &mut items);
+        crash_point(Point::CollectorBeforeWrite);
+        if is_broken(Sabotage::AckBeforeCommit) {
+            tokens.drain(..).for_each(|token| token.ack(&Forged));
+        }
         let Some(proof) = write(&mut sink, &entries, patient)? else {
             // The store fails and nobody waits for it any more: the tokens go,
             // and with them the deliveries back to their queues.
@@ -111,9 +116,15 @@ fn write_all(
         for token in tokens {
             token.ack(&proof);
         }
+        crash_point(Point::CollectorAcked);
     }
     Ok(stored)
 }
+
+/// What tests put in the place of a commit, to show that they would notice.
+struct Forged;
+
+impl Proof for Forged {}
 
 /// `first` and what is there already.
 fn group(first: Item, items: &mut mpsc::Receiver<Item>) -> (Vec<Entry>, Vec<Token>) {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
 use homing_broker::{Confirm, PublishError};
+use homing_faults::{Point, crash_point};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{
     BatchEvent, BatchId, BatchRecord, BatchRow, ContentType, Digest, Envelope, Payload, QueueName,
@@ -88,6 +89,7 @@ impl Batch {
             failed: None,
         };
         batch.record(BatchEvent::Opened).await?;
+        crash_point(Point::ProducerBatchOpened);
         Ok(batch)
     }
 
@@ -221,7 +223,9 @@ impl Batch {
     ///
     /// [`SubmitError::Record`].
     pub async fn seal_with(self, total: u64) -> Result<BatchSummary, SubmitError> {
+        crash_point(Point::ProducerBeforeSeal);
         self.record(BatchEvent::Sealed { total }).await?;
+        crash_point(Point::ProducerSealed);
         Ok(BatchSummary { id: self.id, total })
     }
 

@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 use homing_broker::{
     AmqpUrl, Broker, BrokerError, Confirm, Patience, PublishError, Publisher, Window, rabbit,
 };
+use homing_faults::{Point, crash_point};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::topology::Topology;
 use homing_protocol::{
@@ -234,7 +235,10 @@ impl Producer {
         let now = Timestamp::from(SystemTime::now());
         let destination = Destination::due(queue.clone(), envelope.due_at, now);
         let message = envelope.to_message(destination, new_message_id());
-        self.publisher.publish(message).await
+        crash_point(Point::ProducerBeforePublish);
+        let confirm = self.publisher.publish(message).await;
+        crash_point(Point::ProducerPublished);
+        confirm
     }
 
     pub(crate) const fn publisher(&self) -> &Publisher {

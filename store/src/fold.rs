@@ -17,6 +17,7 @@
 //! A final status never changes. A report that once took the place never takes
 //! it again.
 
+use homing_faults::{Sabotage, is_broken};
 use homing_protocol::{AttemptId, Digest, Report, Status};
 
 /// What is compared of a stored run and of a report.
@@ -62,7 +63,9 @@ pub(crate) fn fold(stored: &State, incoming: &State) -> Fold {
     }
     let climbs = match (stored.status, incoming.status) {
         (Status::Retrying, Status::Retrying) => incoming.attempt > stored.attempt,
-        (stored, incoming) => stored.yields_to(incoming),
+        (stored, incoming) => {
+            stored.yields_to(incoming) || (incoming.is_closed() && is_broken(Sabotage::NoFencing))
+        }
     };
     if climbs { Fold::Replace } else { Fold::Late }
 }

@@ -10,6 +10,8 @@
 
 use std::collections::VecDeque;
 
+use homing_faults::{Sabotage, is_broken};
+
 use crate::consumer::Answer;
 
 /// What to send to the broker.
@@ -74,6 +76,20 @@ impl Acks {
         };
         self.open -= 1;
         self.changed.push(tag);
+        if answer == Answer::Ack && is_broken(Sabotage::MultipleOverUnfinished) {
+            self.cover(tag);
+        }
+    }
+
+    /// Takes every delivery before `tag` as acked: what a `multiple` without
+    /// care does.
+    fn cover(&mut self, tag: u64) {
+        let before = usize::try_from(tag.saturating_sub(self.first)).unwrap_or(0);
+        let open = self.states.range_mut(..before);
+        for state in open.filter(|state| **state == State::Open) {
+            *state = State::Acked;
+            self.open -= 1;
+        }
     }
 
     /// What to send for the answers since the last call, in this order.

@@ -7,6 +7,7 @@ use amqprs::channel::{
     BasicAckArguments, BasicCancelArguments, BasicConsumeArguments, BasicNackArguments,
     BasicQosArguments, Channel, ConsumerMessage, QueueBindArguments, QueueDeclareArguments,
 };
+use homing_faults::{Point, crash_point};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -136,6 +137,7 @@ impl ConsumeLink {
             }
         }
         session.acks.frames(&mut session.frames);
+        crash_point(Point::LinkBeforeAck);
         let channel = &session.channel;
         for frame in session.frames.drain(..) {
             match frame {
@@ -149,6 +151,7 @@ impl ConsumeLink {
                 }
             }
         }
+        crash_point(Point::LinkAcked);
         if past_it {
             return Err(End::Again);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amqprs::channel::{Channel, ConfirmSelectArguments};
+use homing_faults::{Point, Sabotage, crash_point, is_broken};
 use homing_protocol::topology::Topology;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -83,8 +84,10 @@ impl PublishLink {
             };
             let route = self.topology.route(&message.destination);
             let (properties, body, arguments) = to_amqp(message, &route);
+            crash_point(Point::LinkBeforeWrite);
             let publish = channel.basic_publish(properties, body, arguments);
             generation.call(publish).await?;
+            crash_point(Point::LinkWritten);
         }
         Ok(())
     }
@@ -97,6 +100,7 @@ impl PublishLink {
                 multiple,
                 confirmed,
             } => {
+                crash_point(Point::LinkConfirmed);
                 self.stall_time = STALL_TIME;
                 let topology = &self.topology;
                 self.outgoing
@@ -248,6 +252,13 @@ impl Serve for PublishLink {
     }
 
     fn broke(&mut self) {
+        if is_broken(Sabotage::LostConfirmIgnored) {
+            let topology = &self.topology;
+            self.outgoing
+                .answered(u64::MAX, true, true, |request, verdict| {
+                    tell(topology, request, &verdict);
+                });
+        }
         self.outgoing.broke();
     }
 

@@ -20,6 +20,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use homing_broker::Window;
+use homing_faults::{Point, crash_point};
 use homing_producer::{Batch, Producer, SubmitError};
 use homing_protocol::TaskId;
 use homing_store::BatchRef;
@@ -63,6 +64,7 @@ pub(super) async fn run(
     let producer = Producer::open_with(link.broker.clone(), window).await;
     let producer = producer.map_err(broker_trouble(&link))?;
     let journal = open_journal(&plan)?;
+    crash_point(Point::SubmitJournalCreated);
     let (id, label) = (plan.head.batch, plan.head.label.clone());
     let batch = producer.resume(id, label.clone()).await;
     let batch = batch.map_err(submit_trouble(&link))?;
@@ -245,6 +247,7 @@ impl Submission<'_> {
 
     fn note(&mut self, confirmed: Confirmed) -> Result<(), Ended> {
         let (row, task) = confirmed.map_err(self.failed())?;
+        crash_point(Point::SubmitConfirmed);
         self.confirmed += 1;
         self.journal
             .note(row, task)

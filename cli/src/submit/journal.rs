@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use homing_faults::{Point, crash_point};
 use homing_protocol::{BatchId, TaskId, TaskKind};
 use serde::{Deserialize, Serialize};
 
@@ -102,8 +103,12 @@ impl Journal {
     ///
     /// The file cannot be written.
     pub(crate) fn write(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
         self.file.write_all(self.pending.as_bytes())?;
         self.pending.clear();
+        crash_point(Point::SubmitJournalWritten);
         Ok(())
     }
 
@@ -114,7 +119,9 @@ impl Journal {
     /// The file cannot be written.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.write()?;
-        self.file.sync_data()
+        self.file.sync_data()?;
+        crash_point(Point::SubmitJournalFinished);
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use homing_faults::{Point, crash_point};
 use homing_protocol::Timestamp;
 
 use super::file;
@@ -38,6 +39,7 @@ impl Standby {
     /// and gets in line for it.
     pub(crate) fn new(path: &Path) -> Result<Self, StoreError> {
         file::create(path)?;
+        crash_point(Point::StoreCreated);
         // One database has one lock, by whatever path it is named.
         let database = path
             .canonicalize()
@@ -75,6 +77,7 @@ impl Standby {
             Err(TryLockError::WouldBlock) => return Ok(Err(self)),
             Err(TryLockError::Error(source)) => return Err(file::unwritable(&self.beside, source)),
         }
+        crash_point(Point::StoreLocked);
         let mut file = self.file;
         sign(&mut file).map_err(|source| file::unwritable(&self.beside, source))?;
         Writer::open(&self.database, Lock { _file: file }).map(Ok)

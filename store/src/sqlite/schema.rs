@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use homing_faults::{Point, crash_point};
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::{Batch, Connection, TransactionBehavior};
 
 use super::fault::{Answer, Fault};
 use crate::error::StoreError;
@@ -65,10 +67,15 @@ pub(super) fn migrate(connection: &mut Connection) -> Answer<()> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (_, found, _) = state(&transaction)?;
         if found < version {
-            transaction.execute_batch(step)?;
+            let mut statements = Batch::new(&transaction, step);
+            while let Some(mut statement) = statements.next()? {
+                statement.execute([])?;
+                crash_point(Point::StoreMigrating);
+            }
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", version)?;
             transaction.commit().map_err(Fault::from)?;
+            crash_point(Point::StoreMigrated);
         }
     }
     Ok(())

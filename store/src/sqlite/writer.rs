@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use homing_faults::{Point, crash_point};
 use homing_protocol::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
@@ -63,10 +64,14 @@ impl Writer {
     fn commit(&mut self, entries: &[Entry]) -> Answer<()> {
         let immediate = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(immediate)?;
+        crash_point(Point::StoreBegun);
         let mut group = Group::new(&transaction, self.stored_at)?;
         entries.iter().try_for_each(|entry| group.write(entry))?;
         group.finish()?;
-        Ok(transaction.commit()?)
+        crash_point(Point::StoreBeforeCommit);
+        transaction.commit()?;
+        crash_point(Point::StoreCommitted);
+        Ok(())
     }
 
     /// How many runs of tasks something is stored of.

@@ -4,6 +4,7 @@
 use std::future::Future;
 
 use homing_broker::Token;
+use homing_faults::{Point, crash_point};
 use homing_protocol::limit::BODY_BYTES_MAX;
 use homing_protocol::{DeadLetter, Destination, Envelope, QueueName, Reason, Received, Status};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
@@ -68,9 +69,11 @@ impl Engine {
             task.attempt = envelope.attempt.get(),
             delivery.redelivered = task.redelivered,
         );
+        crash_point(Point::WorkerBeforeHandler);
         let begun = Begun::now(entry.policy);
         let executed = self.execute(&task, entry, &begun).instrument(span).await;
         let past = begun.ended();
+        crash_point(Point::WorkerAfterHandler);
         match executed {
             Executed::Ended(ended) => {
                 let jitter = rand::random();
@@ -186,9 +189,12 @@ impl Engine {
             let record = report_message(std::slice::from_ref(&report), self.outbox.destination());
             vec![record, next.to_message(to.clone(), message_id())]
         };
+        crash_point(Point::WorkerBeforeRetry);
         match self.publishing.replace(vec![task.token], messages).await {
             Ok(replaced) => {
+                crash_point(Point::WorkerRetryConfirmed);
                 replaced.ack();
+                crash_point(Point::WorkerRetryAcked);
                 Tally::add(&self.tally.finished, 1);
             }
             Err(Unpublished::TooLarge(error, mut tokens)) => {
@@ -243,6 +249,7 @@ impl Engine {
                 message_id(),
             )]
         };
+        crash_point(Point::WorkerBeforeDead);
         let messages = || letter(received, detail);
         let replaced = match self.publishing.replace(vec![token], messages).await {
             Err(Unpublished::TooLarge(_, tokens)) => {
@@ -253,7 +260,10 @@ impl Engine {
             replaced => replaced,
         };
         match replaced {
-            Ok(replaced) => replaced.ack(),
+            Ok(replaced) => {
+                crash_point(Point::WorkerDeadConfirmed);
+                replaced.ack();
+            }
             Err(Unpublished::TooLarge(error, _)) => {
                 tracing::error!(%error, "a dead letter does not fit a message; it goes back");
                 return false;
@@ -278,8 +288,12 @@ impl Engine {
                 .map(|task| task.to_message(to.clone(), message_id()))
                 .collect()
         };
+        crash_point(Point::WorkerBeforeRepublish);
         match self.publishing.replace(vec![token], messages).await {
-            Ok(replaced) => replaced.ack(),
+            Ok(replaced) => {
+                crash_point(Point::WorkerRepublished);
+                replaced.ack();
+            }
             Err(Unpublished::TooLarge(error, mut tokens)) => {
                 let Some(token) = tokens.pop() else { return };
                 let (reason, detail) = (Reason::Oversize, error.to_string());

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use homing_faults::{Point, crash_point};
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
@@ -22,10 +23,13 @@ impl Running {
     /// and acks what there is.
     pub(super) async fn drain(mut self) -> Result<Stopped, RunError> {
         self.stop_intake();
+        crash_point(Point::WorkerDrainBegun);
         self.finish_attempts().await;
+        crash_point(Point::WorkerDrainFinished);
         if timeout(FLUSH_MAX, self.flush()).await.is_err() {
             tracing::warn!("the broker does not answer; what was not acked goes back by itself");
         }
+        crash_point(Point::WorkerDrainFlushed);
         let stopped = self.engine.tally.stopped();
         let cause = self.engine.ending.cause();
         self.close().await;

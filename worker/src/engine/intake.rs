@@ -2,6 +2,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use homing_broker::{Broker, Consumer, Delivery, Source, Token};
+use homing_faults::{Point, crash_point};
 use homing_protocol::{
     Destination, Envelope, Identity, QueueName, Reason, Received, TaskId, chain, decode_tasks,
 };
@@ -71,6 +72,7 @@ pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: Queu
 impl Engine {
     /// Deals with a delivery, from reading it to its answer.
     async fn take(self: Arc<Self>, delivery: Delivery, queue: Arc<QueueName>) {
+        crash_point(Point::WorkerReceived);
         let Delivery { received, token } = delivery;
         let default_kind = self.config.default_kind.as_ref();
         let identity = decode_tasks(&received, default_kind, now(), || TaskId::from(mint()));

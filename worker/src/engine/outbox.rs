@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use homing_broker::Token;
+use homing_faults::{Point, crash_point};
 use homing_protocol::{Destination, Message, Report, Status, encode_reports};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -163,12 +164,15 @@ impl Engine {
             rooms.push(room);
         }
         let messages = || vec![report_message(&reports, self.outbox.destination())];
+        crash_point(Point::WorkerBeforeOutcome);
         match self.publishing.replace(tokens, messages).await {
             Ok(replaced) => {
+                crash_point(Point::WorkerOutcomeConfirmed);
                 for (reply_to, report) in reply_tos.into_iter().zip(&reports) {
                     self.replies.tell(reply_to, report);
                 }
                 replaced.ack();
+                crash_point(Point::WorkerOutcomeAcked);
                 Tally::add(&self.tally.finished, reports.len());
             }
             Err(Unpublished::TooLarge(error, tokens)) => {
