@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use homing_protocol::{Proof, Received};
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +44,7 @@ pub struct Token {
 #[derive(Debug)]
 struct Lease {
     tag: u64,
+    held_since: Instant,
     commands: mpsc::UnboundedSender<Command>,
     requeue: AtomicBool,
 }
@@ -52,11 +54,18 @@ impl Token {
         Self {
             lease: Arc::new(Lease {
                 tag,
+                held_since: Instant::now(),
                 commands,
                 requeue: AtomicBool::new(false),
             }),
             settled: false,
         }
+    }
+
+    /// Since when the delivery is here: the broker waits for its answer about as
+    /// long.
+    pub fn held_since(&self) -> Instant {
+        self.lease.held_since
     }
 
     /// Splits it into one for each of `parts` tasks of the delivery, which is

@@ -26,6 +26,12 @@ pub struct WorkerConfig {
     /// The kind of a message that names none; without it, such a message is a
     /// dead letter.
     pub default_kind: Option<TaskKind>,
+    /// How long the broker waits for the answer to a delivery before it takes it
+    /// back, which ends the connection: `consumer_timeout` of RabbitMQ 3.10 to
+    /// 4.x, 30 min by default there and here. AMQP does not tell it, so whoever
+    /// changes it there says so here. An attempt has to fit: its timeout and the
+    /// grace, and what its delivery waited in this process.
+    pub consumer_timeout: Duration,
     /// Whether outcomes also go to the `reply_to` of foreign clients; no by
     /// default, since whoever may submit a task then chooses a queue that this
     /// worker writes to.
@@ -44,6 +50,10 @@ impl WorkerConfig {
     /// The longest grace by default: what most supervisors wait before they
     /// kill (Kubernetes: 30 s).
     pub const GRACE: Duration = Duration::from_secs(30);
+
+    /// What RabbitMQ waits for an ack by default:
+    /// <https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout>.
+    pub const CONSUMER_TIMEOUT: Duration = Duration::from_mins(30);
 }
 
 impl Default for WorkerConfig {
@@ -54,6 +64,7 @@ impl Default for WorkerConfig {
             prefetch: 2 * Self::CONCURRENCY,
             grace: Self::GRACE,
             default_kind: None,
+            consumer_timeout: Self::CONSUMER_TIMEOUT,
             foreign_replies: false,
             attempts: Vec::new(),
             timeouts: Vec::new(),
@@ -117,6 +128,18 @@ pub enum ConfigProblem {
         /// The queue.
         queue: QueueName,
     },
+    /// An attempt may take longer than the broker waits for the answer to its
+    /// delivery.
+    TimeoutBeyondBroker {
+        /// The kind.
+        kind: TaskKind,
+        /// The longest an attempt may take.
+        timeout: Duration,
+        /// How much longer a handler that blocks may go on.
+        grace: Duration,
+        /// How long the broker waits.
+        consumer_timeout: Duration,
+    },
     /// A kind has two handlers.
     TwoHandlers {
         /// The kind.
@@ -144,6 +167,19 @@ impl fmt::Display for ConfigProblem {
             ),
             Self::NoQueues => f.write_str("queues is empty"),
             Self::QueueTwice { queue } => write!(f, "queues has `{queue}` twice"),
+            Self::TimeoutBeyondBroker {
+                kind,
+                timeout,
+                grace,
+                consumer_timeout,
+            } => write!(
+                f,
+                "timeout of kind `{kind}` ({}) with the grace ({}) reaches the broker's consumer timeout ({}): \
+                 lower `timeout`, or raise `consumer_timeout` in rabbitmq.conf and here alike",
+                in_words(*timeout),
+                in_words(*grace),
+                in_words(*consumer_timeout),
+            ),
             Self::TwoHandlers { kind } => write!(f, "kind `{kind}` has two handlers"),
             Self::NoHandler { field, kind } => {
                 write!(f, "{field} is for kind `{kind}`, which has no handler here")
@@ -152,7 +188,31 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
+/// `90 s`, `5 min`, `20 ms`.
+pub(crate) fn in_words(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    match (secs, duration.subsec_millis()) {
+        (60.., 0) if secs.is_multiple_of(60) => format!("{} min", secs / 60),
+        (_, 0) => format!("{secs} s"),
+        _ => format!("{} ms", duration.as_millis()),
+    }
+}
+
 impl WorkerConfig {
+    /// How long a delivery may have been here when an attempt of `timeout` is
+    /// started, so that it is answered before the broker takes it back; `None`
+    /// if it never can be.
+    ///
+    /// A sixtieth is left for the outcome to be published: of RabbitMQ's 30 min
+    /// 30 s, which outlast a change of a queue's leader.
+    pub(crate) fn held_max(&self, timeout: Duration) -> Option<Duration> {
+        let taken = timeout
+            .checked_add(self.grace)?
+            .checked_add(self.consumer_timeout / 60)?;
+        let held = self.consumer_timeout.checked_sub(taken)?;
+        (!held.is_zero()).then_some(held)
+    }
+
     /// All that is wrong with the settings, `kinds` being those with a handler.
     pub(crate) fn problems(&self, kinds: &[&TaskKind]) -> Vec<ConfigProblem> {
         let zeros = [

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use homing_protocol::{Policy, TaskKind};
 use tokio::sync::Semaphore;
@@ -24,6 +25,8 @@ pub(crate) struct KindEntry {
     pub(crate) policy: Policy,
     /// Room for attempts of this kind, if the policy limits them.
     pub(crate) room: Option<Arc<Semaphore>>,
+    /// How long a delivery may have been here when an attempt is started.
+    pub(crate) held_max: Duration,
 }
 
 /// The kinds a running worker knows.
@@ -51,15 +54,18 @@ impl Registry {
         if !problems.is_empty() {
             return Err(ConfigError { problems }.into());
         }
+        let policies = self.policies;
         let entries = self.handlers.into_iter().map(|(kind, (handler, own))| {
-            let policy = self.policies.get(&kind).copied().unwrap_or(own);
-            let policy = overridden(policy, &kind, config);
+            let policy = policy(&policies, own, &kind, config);
             let room = (policy.concurrency() < u32::from(config.concurrency))
                 .then(|| Arc::new(Semaphore::new(policy.concurrency() as usize)));
             let entry = KindEntry {
                 handler,
                 policy,
                 room,
+                held_max: config
+                    .held_max(policy.attempt_timeout())
+                    .unwrap_or_default(),
             };
             (kind, entry)
         });
@@ -76,12 +82,34 @@ impl Registry {
             field: "policy",
             kind: kind.to_string(),
         }));
+        problems.extend(self.too_long(config));
         problems
+    }
+
+    /// The kinds whose attempts may outlast the broker's patience.
+    fn too_long(&self, config: &WorkerConfig) -> impl Iterator<Item = ConfigProblem> {
+        self.handlers.iter().filter_map(|(kind, (_, own))| {
+            let timeout = policy(&self.policies, *own, kind, config).attempt_timeout();
+            let too_long = config.held_max(timeout).is_none();
+            too_long.then(|| ConfigProblem::TimeoutBeyondBroker {
+                kind: kind.clone(),
+                timeout,
+                grace: config.grace,
+                consumer_timeout: config.consumer_timeout,
+            })
+        })
     }
 }
 
-/// The last setting that is for a kind wins.
-fn overridden(mut policy: Policy, kind: &TaskKind, config: &WorkerConfig) -> Policy {
+/// The policy of a kind: the task's own, or the program's, with the settings that
+/// are for it. The last of those wins.
+fn policy(
+    policies: &BTreeMap<TaskKind, Policy>,
+    own: Policy,
+    kind: &TaskKind,
+    config: &WorkerConfig,
+) -> Policy {
+    let mut policy = policies.get(kind).copied().unwrap_or(own);
     for set in config.attempts.iter().filter(|set| set.covers(kind)) {
         policy = policy.attempts_max(set.value);
     }
@@ -149,6 +177,36 @@ mod tests {
 
         let policy = kinds[&kind("a")].policy;
         assert_eq!((policy.attempts(), policy.attempt_timeout()), (9, secs(7)));
+    }
+
+    #[test]
+    fn an_attempt_has_to_end_before_the_broker_takes_its_delivery_back() {
+        let mins = Duration::from_mins;
+        let resolved = |timeout: Duration, consumer_timeout: Duration| {
+            let mut registry = Registry::default();
+            registry.add(kind("a"), handler(), Policy::DEFAULT.timeout(timeout));
+            let config = WorkerConfig {
+                consumer_timeout,
+                ..WorkerConfig::default()
+            };
+            registry.resolve(&config)
+        };
+
+        let fits = resolved(mins(28), mins(30)).unwrap();
+        let raised = resolved(mins(120), mins(180)).unwrap();
+        let text = |timeout| match resolved(timeout, mins(30)) {
+            Err(error) => error.to_string(),
+            Ok(_) => "it fits".to_owned(),
+        };
+
+        assert_eq!(fits[&kind("a")].held_max, mins(1));
+        assert_eq!(raised[&kind("a")].held_max, Duration::from_secs(3_390));
+        assert_eq!(
+            text(mins(29)),
+            "timeout of kind `a` (29 min) with the grace (30 s) reaches the broker's consumer timeout (30 min): \
+             lower `timeout`, or raise `consumer_timeout` in rabbitmq.conf and here alike"
+        );
+        assert!(text(Duration::MAX).contains("reaches the broker's consumer timeout"));
     }
 
     #[test]

@@ -44,8 +44,7 @@ const UNKNOWN_SUSPECT_MAX: Duration = Duration::from_hours(24);
 /// How long a suspect stays away from a worker that does not know its kind.
 pub(crate) const UNKNOWN_SUSPECT_DELAY: Duration = Duration::from_secs(5);
 
-/// Carries the crashes of a suspect over a publish, which resets the broker's
-/// count.
+/// Carries the crashes of a task over a publish, which resets the broker's count.
 const H_CRASHES: &str = "homing-crashes";
 
 /// What to do with a delivery as a whole.
@@ -124,7 +123,7 @@ impl<'a> Sight<'a> {
 /// Decides about a task.
 pub(crate) fn task(envelope: &Envelope, sight: Sight<'_>) -> Triage {
     let suspect = *sight.queue == QueueName::suspect();
-    let crashes = crashes(envelope).saturating_add(sight.returns);
+    let crashes = crashes_with(envelope, sight.returns);
     if suspect && i64::from(crashes) >= SUSPECT_DELIVERY_LIMIT {
         let detail = format!("its worker died {crashes} times while it ran alone");
         return Triage::Dead(Reason::CrashLoop, detail);
@@ -142,7 +141,7 @@ pub(crate) fn task(envelope: &Envelope, sight: Sight<'_>) -> Triage {
         }
         (false, _) => unknown(envelope),
         (true, true) => Triage::RunAlone,
-        (true, false) if sight.returns >= SUSPECT_COUNT => Triage::Suspect,
+        (true, false) if crashes >= SUSPECT_COUNT => Triage::Suspect,
         (true, false) => Triage::Run,
     }
 }
@@ -160,6 +159,11 @@ fn unknown(envelope: &Envelope) -> Triage {
     Triage::Dead(Reason::UnknownKind, detail)
 }
 
+/// The crashes of a task: those it carries along, and those since.
+pub(crate) fn crashes_with(envelope: &Envelope, returns: u32) -> u32 {
+    crashes(envelope).saturating_add(returns)
+}
+
 /// The crashes a task carries along.
 fn crashes(envelope: &Envelope) -> u32 {
     let carried = envelope.carried.iter().find(|(name, _)| name == H_CRASHES);
@@ -169,11 +173,13 @@ fn crashes(envelope: &Envelope) -> u32 {
     }
 }
 
-/// Lets `envelope` carry `crashes` along.
+/// Lets `envelope` carry `crashes` along, if there are any.
 pub(crate) fn carry_crashes(envelope: &mut Envelope, crashes: u32) {
     envelope.carried.retain(|(name, _)| name != H_CRASHES);
-    let header = (H_CRASHES.to_owned(), HeaderValue::Int(crashes.into()));
-    envelope.carried.push(header);
+    if crashes > 0 {
+        let header = (H_CRASHES.to_owned(), HeaderValue::Int(crashes.into()));
+        envelope.carried.push(header);
+    }
 }
 
 #[cfg(test)]
@@ -358,6 +364,23 @@ mod tests {
         let now = later(24 * 3_600);
         let triage = task(&carried, Sight { now, ..sight });
         assert!(matches!(triage, Triage::Dead(Reason::UnknownKind, _)));
+    }
+
+    #[test]
+    fn a_task_that_was_handed_back_keeps_its_crashes() {
+        let queue = QueueName::tasks();
+        let mut carried = envelope();
+        carry_crashes(&mut carried, 2);
+
+        let triage = |returns| {
+            let sight = Sight {
+                returns,
+                ..sight(&queue)
+            };
+            task(&carried, sight)
+        };
+
+        assert_eq!([0, 1].map(triage), [Triage::Run, Triage::Suspect]);
     }
 
     #[test]

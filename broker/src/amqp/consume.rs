@@ -210,11 +210,24 @@ impl ConsumeLink {
     }
 }
 
+/// How RabbitMQ up to 4.2 says that it took back what was not answered in time.
+const TIMED_OUT: &str = "delivery acknowledgement";
+
 fn gone(event: Event, cancelled: bool) -> Result<(), End> {
     match event {
+        Event::Closed { code: 406, text } if text.contains(TIMED_OUT) => {
+            Err(End::Broken(format!(
+                "a task was held longer than its consumer_timeout, so it took back all that this \
+                 worker holds, and runs it again; raise consumer_timeout in rabbitmq.conf, or \
+                 shorten the timeouts of the kinds ({text})"
+            )))
+        }
         Event::Closed { text, .. } => Err(End::Broken(text)),
+        // RabbitMQ from 4.3 on says no more when it is the timeout.
         Event::Cancelled if !cancelled => Err(End::Broken(
-            "the broker ended the consumer; its queue may be gone".to_owned(),
+            "it ended the consumer: the queue is gone, or a task was held longer than its \
+             consumer_timeout; then raise that in rabbitmq.conf, or shorten the timeouts of the kinds"
+                .to_owned(),
         )),
         _ => Ok(()),
     }

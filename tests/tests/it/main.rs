@@ -20,6 +20,7 @@ mod raw;
 mod refusals;
 mod stalls;
 mod suspects;
+mod timeouts;
 
 #[path = "../../../cli/tests/sessions/mod.rs"]
 #[expect(

@@ -99,6 +99,18 @@ pub struct RunArgs {
     )]
     pub default_kind: Option<TaskKind>,
 
+    /// RabbitMQ's `consumer_timeout`, if that was changed: attempts must end
+    /// within it
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HOMING_CONSUMER_TIMEOUT",
+        default_value = "30m",
+        value_parser = time,
+        help_heading = "Stopping"
+    )]
+    pub consumer_timeout: Duration,
+
     /// Also send outcomes to the `reply_to` of clients that are not Homing's
     #[arg(
         long,
@@ -195,6 +207,7 @@ impl From<RunArgs> for WorkerConfig {
             prefetch: args.prefetch.unwrap_or(twice),
             grace: args.grace,
             default_kind: args.default_kind,
+            consumer_timeout: args.consumer_timeout,
             foreign_replies: args.foreign_replies,
             attempts: args.attempts,
             timeouts: args.timeout,

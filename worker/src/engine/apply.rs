@@ -2,12 +2,14 @@
 //! place, ack.
 
 use std::future::Future;
+use std::time::Instant;
 
 use homing_broker::Token;
 use homing_faults::{Point, crash_point};
 use homing_protocol::limit::BODY_BYTES_MAX;
 use homing_protocol::{DeadLetter, Destination, Envelope, QueueName, Reason, Received, Status};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tokio::time::sleep_until;
 use tracing::Instrument;
 
 use super::execute::{Bounds, Executed, execute};
@@ -25,11 +27,21 @@ use crate::settle::{Settlement, destination, settle};
 use crate::triage::{self, Triage};
 
 impl TaskDelivery {
-    /// The task as a message of its own.
+    /// The task as a message of its own, which names its kind even where only the
+    /// settings of this worker do.
     pub(super) fn as_received(&self) -> Received {
-        self.received
+        let mut received = self
+            .received
             .clone()
-            .unwrap_or_else(|| alone(&self.envelope, self.redelivered))
+            .unwrap_or_else(|| alone(&self.envelope, self.redelivered));
+        received.properties.kind = Some(self.envelope.kind.as_str().to_owned());
+        received
+    }
+
+    /// The latest moment at which an attempt may start without outlasting the
+    /// broker's patience.
+    fn latest_start(&self, entry: &KindEntry) -> Instant {
+        self.token.held_since() + entry.held_max
     }
 }
 
@@ -53,11 +65,19 @@ impl Engine {
         let Some(entry) = self.kinds.get(&task.envelope.kind) else {
             return;
         };
-        let Ok(room) = self.room(entry, slots).await else {
+        let room = tokio::select! {
+            biased;
+            room = self.room(entry, slots) => room,
+            () = sleep_until(task.latest_start(entry).into()) => return self.hand_back(task).await,
+        };
+        let Ok(room) = room else {
             // The worker stops: the task goes back.
             Tally::add(&self.tally.returned, 1);
             return;
         };
+        if Instant::now() >= task.latest_start(entry) {
+            return self.hand_back(task).await;
+        }
         if let Some(Triage::Dead(reason, detail)) = triage::expired(&task.envelope, now()) {
             return self.dead(task, reason, &detail).await;
         }
@@ -85,6 +105,27 @@ impl Engine {
             Executed::CutOff => Tally::add(&self.tally.cut_off, 1),
             Executed::Wedged => self.wedge(&task.envelope, past),
         }
+    }
+
+    /// Puts a task at the end of its queue that has waited here so long that the
+    /// broker would take it back before its attempt has ended, and with it all
+    /// else that this worker holds. Published anew and not returned, because
+    /// RabbitMQ would count a return as if a worker had died.
+    async fn hand_back(&self, mut task: TaskDelivery) {
+        tracing::warn!(
+            task.id = %task.envelope.id,
+            task.kind = %task.envelope.kind,
+            waited_ms = task.token.held_since().elapsed().as_millis() as u64,
+            "task {} waited here so long that its attempt could outlast the broker's consumer timeout; \
+             it goes to the end of its queue; a lower --prefetch leaves it to others earlier",
+            task.envelope.id,
+        );
+        let crashes = triage::crashes_with(&task.envelope, task.returns);
+        triage::carry_crashes(&mut task.envelope, crashes);
+        let received = task.as_received();
+        let to = Destination::Queue(QueueName::clone(&task.queue));
+        self.republish(task.token, &received, &[task.envelope], &to, &task.queue)
+            .await;
     }
 
     /// Room for an attempt: of its kind first, so that one that waits for its

@@ -13,6 +13,7 @@ use homing_protocol::Retry;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::in_words;
 use crate::handler::{AttemptFailure, Ended, Launch};
 
 /// What came of running an attempt.
@@ -90,13 +91,6 @@ fn joined(ended: Result<Ended, tokio::task::JoinError>) -> Ended {
 fn timed_out(bounds: &Bounds) -> Ended {
     let text = format!("timed out after {}", in_words(bounds.timeout));
     Ended::Failure(AttemptFailure::new(&text, Retry::Backoff))
-}
-
-fn in_words(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 {
-        return format!("{} s", duration.as_secs());
-    }
-    format!("{} ms", duration.as_millis())
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> Ended {

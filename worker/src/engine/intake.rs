@@ -24,6 +24,8 @@ pub(super) struct TaskDelivery {
     pub(super) token: Token,
     pub(super) queue: Arc<QueueName>,
     pub(super) redelivered: bool,
+    /// How often it came back.
+    pub(super) returns: u32,
 }
 
 /// Opens a consumer for each queue of the configuration, and one for the
@@ -120,12 +122,14 @@ impl Engine {
         {
             let sight = Sight::new(&received, &queue, known(&envelope), now());
             let triage = triage::task(&envelope, sight);
+            let returns = sight.returns;
             let task = TaskDelivery {
                 envelope,
                 received: Some(received),
                 token,
                 queue,
                 redelivered,
+                returns,
             };
             return self.attend(task, triage).await;
         }
@@ -139,6 +143,7 @@ impl Engine {
                 token,
                 queue: Arc::clone(&queue),
                 redelivered,
+                returns: sight.returns,
             };
             let engine = Arc::clone(&self);
             self.deliveries
@@ -158,7 +163,9 @@ impl Engine {
             Triage::Suspect => {
                 tracing::warn!(task.id = %task.envelope.id, task.kind = %task.envelope.kind,
                     "task {} came back three times; it will run alone", task.envelope.id);
-                // What it waits for from here on is counted from here on.
+                // What it waits for and what it crashes from here on is counted
+                // from here on.
+                triage::carry_crashes(&mut task.envelope, 0);
                 task.envelope.due_at = Some(now());
                 Destination::Queue(QueueName::suspect())
             }
