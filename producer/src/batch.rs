@@ -28,6 +28,7 @@ pub struct Batch {
     producer: Producer,
     id: BatchId,
     label: String,
+    opened_at: Timestamp,
     rows: u64,
     confirms: VecDeque<Pushed>,
     /// The first task that is not known to be submitted: the batch cannot be
@@ -84,6 +85,7 @@ impl Batch {
             producer,
             id,
             label,
+            opened_at: Timestamp::from(SystemTime::now()),
             rows: 0,
             confirms: VecDeque::new(),
             failed: None,
@@ -247,7 +249,9 @@ impl Batch {
             batch: self.id,
             label: self.label.clone(),
             event,
-            at: Timestamp::from(SystemTime::now()),
+            // The clock may be set back meanwhile; a seal is never older than
+            // what it seals.
+            at: self.opened_at.max(SystemTime::now().into()),
         };
         let batch = self.id;
         let message = record

@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use homing_protocol::{BatchId, Timestamp};
+use homing_protocol::{BatchId, Status, Timestamp};
 
 use crate::stats::Counts;
 
@@ -34,7 +34,7 @@ pub struct Batch {
     pub label: String,
     /// When it was opened; `None` if that record has not arrived.
     pub opened_at: Option<Timestamp>,
-    /// When it was sealed; `None` while it is open.
+    /// When it was sealed; `None` while it is open, or open again.
     pub sealed_at: Option<Timestamp>,
     /// How many tasks it has; `None` while it is open.
     pub total: Option<u64>,
@@ -43,10 +43,11 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// How many tasks nothing is stored of: waiting, delayed or running. `None`
-    /// while the batch is open.
+    /// How many tasks wait, are delayed or running: nothing is stored of them,
+    /// or only that they were replayed. `None` while the batch is open.
     pub fn pending(&self) -> Option<u64> {
-        Some(self.total?.saturating_sub(self.counts.total()))
+        let reported = self.counts.total() - self.counts.get(Status::Pending);
+        Some(self.total?.saturating_sub(reported))
     }
 
     /// How many tasks have no answer yet, retrying ones among them. `None` while

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use homing_protocol::{BatchId, Status, Timestamp};
+use homing_protocol::{BatchId, Reason, Status, Timestamp};
 
 /// Which records are wanted. By default all.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -51,6 +51,19 @@ impl Filter {
         self.since = Some(since);
         self
     }
+}
+
+/// Which dead letters are wanted. By default all that are not discarded.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DeadFilter {
+    /// Those with this reason.
+    pub reason: Option<Reason>,
+    /// Those whose kind matches, be it a valid one or not.
+    pub kind: Option<KindPattern>,
+    /// Those stored at this time or later.
+    pub since: Option<Timestamp>,
+    /// Discarded ones as well.
+    pub discarded: bool,
 }
 
 /// One kind, or with a `*` at the end all that begin like it.

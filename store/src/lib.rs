@@ -1,9 +1,10 @@
 //! Outcomes at rest: written once by a collector, queried by everybody.
 //!
-//! A [`Store`] reads: list, show, wait, follow, count. A [`Writer`] is the one
-//! that writes; a lock beside the file decides which process has it. What is in
-//! the file behind them is private, so that another database can take its
-//! place.
+//! A [`Store`] reads: list, show, wait, follow, count. A [`Writer`] stores what
+//! arrives; a lock beside the file decides which process has it. [`Repairs`]
+//! notes what people do about tasks that did not succeed, beside whoever else
+//! writes. What is in the file behind them is private, so that another database
+//! can take its place.
 //!
 //! # Invariants
 //!
@@ -31,6 +32,8 @@ mod fold;
 mod histogram;
 mod position;
 mod record;
+mod repair;
+mod replay;
 mod sqlite;
 mod stats;
 mod store;
@@ -40,9 +43,14 @@ mod writer;
 
 pub use batch::{Batch, BatchRef};
 pub use error::{StoreError, WaitError};
-pub use filter::{Filter, KindPattern, PatternError};
+pub use filter::{DeadFilter, Filter, KindPattern, PatternError};
 pub use position::{Position, PositionError, Tail};
-pub use record::{AttemptRecord, ConflictRecord, DeadRecord, Record, TaskRecord};
+pub use record::{
+    AttemptRecord, ConflictRecord, DeadLetterRecord, DeadRecord, Record, RepairNote, RepairRecord,
+    ReplayRecord, TaskRecord,
+};
+pub use repair::{Began, NewRun, Repairs, Turn};
+pub use replay::{Replayable, next_run};
 pub use stats::{Counts, KindStats, Quantiles};
 pub use store::{Store, Watch};
 pub use url::{StoreUrl, UrlError};

@@ -1,4 +1,7 @@
-use homing_protocol::{DecodeError, Outcome, Reason, Report, Task, TaskId, Timestamp, to_json};
+use bytes::Bytes;
+use homing_protocol::{
+    DecodeError, Outcome, Reason, Report, Run, Task, TaskId, Timestamp, to_json,
+};
 
 use crate::position::Position;
 
@@ -49,9 +52,12 @@ pub struct TaskRecord {
     pub attempts: Vec<AttemptRecord>,
     /// What claims to be this task but has another payload, the oldest first.
     pub conflicts: Vec<ConflictRecord>,
+    /// The replays of it, the oldest first.
+    pub replays: Vec<ReplayRecord>,
 }
 
-/// An attempt that failed or came too late, or an outcome without an attempt.
+/// An attempt that failed or came too late, an outcome without an attempt, or
+/// that a replay began a run (`pending`).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AttemptRecord {
@@ -73,6 +79,50 @@ pub struct ConflictRecord {
     pub report: Report,
 }
 
+/// What somebody did about tasks that did not succeed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RepairRecord {
+    /// Its number in this store.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who did it, and how.
+    pub note: RepairNote,
+}
+
+/// Who repairs, what was asked for, and why: kept with all that is done.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RepairNote {
+    /// The user and the host.
+    pub who: String,
+    /// What was typed.
+    pub asked: String,
+    /// Why, if that was said.
+    pub why: String,
+}
+
+/// A run that somebody began by a replay.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ReplayRecord {
+    /// The run.
+    pub run: Run,
+    /// When it was about to be published.
+    pub at: Timestamp,
+    /// The kind it was given.
+    pub kind: String,
+    /// The queue it was meant for.
+    pub queue: String,
+    /// The dead letter it was made from.
+    pub dead: Option<u64>,
+    /// When the broker was known to have it; `None` if it may never have been
+    /// published.
+    pub confirmed_at: Option<Timestamp>,
+    /// The replay it was part of.
+    pub repair: RepairRecord,
+}
+
 /// A message that no worker could settle, without its body.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -91,6 +141,37 @@ pub struct DeadRecord {
     pub kind: Option<String>,
     /// Its task, the first if it carried several; `None` if that cannot be told.
     pub task: Option<TaskId>,
-    /// Bytes of its body.
+    /// Bytes of its body; 0 once it is discarded.
     pub bytes: u64,
+    /// Which death of its task this is, from 1: a task that is replayed may die
+    /// again. 0 if the task cannot be told.
+    pub death: u64,
+    /// How many tasks are in it.
+    pub tasks: u64,
+    /// Whether its content was removed.
+    pub discarded: bool,
+}
+
+/// A message that no worker could settle, whole.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DeadLetterRecord {
+    /// What is known of it without its content.
+    pub record: DeadRecord,
+    /// The exchange it came through last.
+    pub exchange: String,
+    /// The routing key it came with.
+    pub routing_key: String,
+    /// Its properties: a JSON object.
+    pub properties: String,
+    /// Its headers: a JSON array of pairs of name and value.
+    pub headers: String,
+    /// Where the broker dead-lettered it, the newest first: a JSON array.
+    pub deaths: String,
+    /// Its body, byte for byte; empty once it is discarded.
+    pub body: Bytes,
+    /// The tasks in it, each with the run that ended in it.
+    pub tasks: Vec<(TaskId, Run)>,
+    /// Who removed its content.
+    pub discarded: Option<RepairRecord>,
 }

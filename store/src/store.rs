@@ -4,9 +4,10 @@ use homing_protocol::{BatchId, TaskId};
 
 use crate::batch::{Batch, BatchRef};
 use crate::error::StoreError;
-use crate::filter::{Filter, KindPattern};
+use crate::filter::{DeadFilter, Filter, KindPattern};
 use crate::position::{Position, Tail};
-use crate::record::{DeadRecord, Record, TaskRecord};
+use crate::record::{DeadLetterRecord, DeadRecord, Record, TaskRecord};
+use crate::replay::Replayable;
 use crate::sqlite::{self, Pool, Reader};
 use crate::stats::KindStats;
 use crate::url::StoreUrl;
@@ -186,13 +187,67 @@ impl Store {
             .await
     }
 
-    /// The dead letters stored last, the last first, at most `limit`.
+    /// The dead letters that match, the last stored first, at most `limit`.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: the store cannot be read.
-    pub async fn dead(&self, limit: u32) -> Result<Vec<DeadRecord>, StoreError> {
-        self.pool.run(move |db| sqlite::dead(db, limit)).await
+    pub async fn dead(
+        &self,
+        filter: &DeadFilter,
+        limit: u32,
+    ) -> Result<Vec<DeadRecord>, StoreError> {
+        let filter = filter.clone();
+        self.pool
+            .run(move |db| sqlite::dead(db, &filter, limit))
+            .await
+    }
+
+    /// The dead letter of this number with its content, `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn dead_letter(&self, number: u64) -> Result<Option<DeadLetterRecord>, StoreError> {
+        self.pool
+            .run(move |db| sqlite::dead_letter(db, number))
+            .await
+    }
+
+    /// The tasks that match, by their newest run, in parts: at most `limit`
+    /// after `after`, the one that changed longest ago first, and where to go
+    /// on. A part with no tasks is the end. Nothing stored after `until` is in
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn matching(
+        &self,
+        filter: &Filter,
+        after: &Position,
+        until: &Position,
+        limit: u32,
+    ) -> Result<(Vec<TaskId>, Position), StoreError> {
+        let (filter, after, until) = (filter.clone(), *after, *until);
+        self.pool
+            .run(move |db| sqlite::matching(db, &filter, after, until, limit))
+            .await
+    }
+
+    /// What a replay of these tasks needs, in their order; `None` for those that
+    /// nothing is stored of.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn replayable(
+        &self,
+        tasks: Vec<TaskId>,
+    ) -> Result<Vec<Option<Replayable>>, StoreError> {
+        self.pool
+            .run(move |db| tasks.iter().map(|id| sqlite::replayable(db, *id)).collect())
+            .await
     }
 }
 

@@ -9,7 +9,12 @@ use crate::batch::{Batch, BatchRef};
 use crate::position::Position;
 use crate::stats::Counts;
 
-const SELECT: &str = "SELECT batch, label, opened_at, sealed_at, total FROM batches";
+/// The seal of a batch that was opened again after it says nothing any more.
+const SELECT: &str = "
+    SELECT batch, label, opened_at,
+        iif(sealed_at >= coalesce(reopened_at, sealed_at), sealed_at, NULL),
+        iif(sealed_at >= coalesce(reopened_at, sealed_at), total, NULL)
+    FROM batches";
 
 /// The last opened first.
 const ORDER: &str = "ORDER BY coalesce(opened_at, sealed_at) DESC, batch DESC";

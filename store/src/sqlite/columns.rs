@@ -35,10 +35,7 @@ pub(super) fn report(row: &Row<'_>, first: usize) -> rusqlite::Result<Report> {
     report.waited_ms = columns.natural()?;
     report.run_us = columns.natural()?;
     report.worker = columns.next()?;
-    report.content_type = columns.checked(
-        |text: String| ContentType::parse(Some(&text)).ok(),
-        "no content type",
-    )?;
+    report.content_type = columns.content_type()?;
     report.error = columns.next()?;
     report.reason = columns.reason()?;
     report.retry_at = columns.next::<Option<i64>>()?.map(Timestamp::from_ms);
@@ -71,6 +68,11 @@ impl Columns<'_> {
 
     fn status(&mut self) -> rusqlite::Result<Status> {
         self.checked(|text: String| text.parse().ok(), "no status")
+    }
+
+    fn content_type(&mut self) -> rusqlite::Result<ContentType> {
+        let read = |text: String| ContentType::parse(Some(&text)).ok();
+        self.checked(read, "no content type")
     }
 
     fn digest(&mut self) -> rusqlite::Result<Digest> {
@@ -142,6 +144,21 @@ pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
 /// A column that holds an id, or nothing.
 pub(super) fn uuid_or_none(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
     Columns { row, at: column }.uuid_or_none()
+}
+
+/// A column that holds a task's id.
+pub(super) fn task(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskId> {
+    Columns { row, at: column }.uuid().map(TaskId::from)
+}
+
+/// A column that holds a run.
+pub(super) fn run(row: &Row<'_>, column: usize) -> rusqlite::Result<Run> {
+    Columns { row, at: column }.checked(Run::new, "no run")
+}
+
+/// A column that holds a content type.
+pub(super) fn content_type(row: &Row<'_>, column: usize) -> rusqlite::Result<ContentType> {
+    Columns { row, at: column }.content_type()
 }
 
 /// A column that holds a digest.

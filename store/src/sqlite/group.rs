@@ -38,7 +38,11 @@ struct Stored {
 }
 
 impl<'a> Group<'a> {
+    /// Begins to fill the transaction of `db`, at time `now`.
     pub(super) fn new(db: &'a Connection, now: Timestamp) -> Answer<Self> {
+        // The clock may be set back, and other processes write too, but the
+        // log's times never go back.
+        let now = now.max(tail::newest(db)?);
         let replayed = db
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'replayed')")?
             .query_row([], |row| row.get(0))?;
@@ -67,6 +71,12 @@ impl<'a> Group<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Makes a run that was just published, and is `pending`, known. Changes
+    /// nothing if a report on it was faster.
+    pub(super) fn open(&mut self, run: &Report) -> Answer<()> {
+        self.place(run).map(drop)
     }
 
     /// Writes what goes with the entries as a whole.

@@ -36,11 +36,13 @@ const INSERT_CONFLICT: &str = "
 
 /// The later of two seals counts: a batch may be resumed and sealed again.
 const INSERT_BATCH: &str = "
-    INSERT INTO batches (batch, label, opened_at, sealed_at, total)
-    VALUES (?1, ?2, ?3, ?4, ?5)
+    INSERT INTO batches (batch, label, opened_at, sealed_at, total, reopened_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?3)
     ON CONFLICT DO UPDATE SET
         label = iif(label = '', excluded.label, label),
         opened_at = coalesce(min(opened_at, excluded.opened_at), opened_at, excluded.opened_at),
+        reopened_at = coalesce(
+            max(reopened_at, excluded.reopened_at), reopened_at, excluded.reopened_at),
         total = iif(excluded.sealed_at >= coalesce(sealed_at, excluded.sealed_at),
             excluded.total, total),
         sealed_at = coalesce(max(sealed_at, excluded.sealed_at), sealed_at, excluded.sealed_at)";

@@ -45,9 +45,7 @@ impl Standby {
             .canonicalize()
             .map_err(|source| file::unwritable(path, source))?;
         file::open_writer(&database)?;
-        let mut beside = database.clone().into_os_string();
-        beside.push(".collector");
-        let beside = PathBuf::from(beside);
+        let beside = beside(&database, "collector");
         Ok(Self {
             file: file::open_beside(&beside)?,
             database,
@@ -57,17 +55,7 @@ impl Standby {
 
     /// Who has the lock, as far as it can be read.
     pub(crate) fn holder(&self) -> Holder {
-        use std::io::Read as _;
-
-        let mut text = String::new();
-        let read = File::open(&self.beside)
-            .and_then(|file| file.take(HOLDER_BYTES_MAX).read_to_string(&mut text));
-        let known = read.is_ok() && !text.trim().is_empty();
-        Holder(if known {
-            text.trim().to_owned()
-        } else {
-            "another process".to_owned()
-        })
+        holder(&self.beside)
     }
 
     /// Takes the lock and opens the store, if nobody has it.
@@ -82,6 +70,42 @@ impl Standby {
         sign(&mut file).map_err(|source| file::unwritable(&self.beside, source))?;
         Writer::open(&self.database, Lock { _file: file }).map(Ok)
     }
+}
+
+/// Takes the lock for `what` on the database at the canonical path `database`,
+/// or says who has it.
+pub(super) fn try_lock(database: &Path, what: &str) -> Result<Result<Lock, Holder>, StoreError> {
+    let beside = beside(database, what);
+    let mut file = file::open_beside(&beside)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Err(holder(&beside))),
+        Err(TryLockError::Error(source)) => return Err(file::unwritable(&beside, source)),
+    }
+    sign(&mut file).map_err(|source| file::unwritable(&beside, source))?;
+    Ok(Ok(Lock { _file: file }))
+}
+
+fn beside(database: &Path, what: &str) -> PathBuf {
+    let mut beside = database.as_os_str().to_owned();
+    beside.push(".");
+    beside.push(what);
+    beside.into()
+}
+
+/// Who signed the file.
+fn holder(beside: &Path) -> Holder {
+    use std::io::Read as _;
+
+    let mut text = String::new();
+    let read =
+        File::open(beside).and_then(|file| file.take(HOLDER_BYTES_MAX).read_to_string(&mut text));
+    let known = read.is_ok() && !text.trim().is_empty();
+    Holder(if known {
+        text.trim().to_owned()
+    } else {
+        "another process".to_owned()
+    })
 }
 
 /// Says in the file who has the lock, for people to read.

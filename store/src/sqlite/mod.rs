@@ -1,4 +1,5 @@
-//! The store in one SQLite file, read by many processes and written by one.
+//! The store in one SQLite file, read by many processes and written by few: the
+//! one collector that has the lock, and whoever repairs.
 //!
 //! The only module that knows SQL. Another database would be a module beside
 //! it, with the same types at its edge.
@@ -21,6 +22,7 @@ mod insert;
 mod lock;
 mod pool;
 mod query;
+mod repair;
 mod schema;
 mod tail;
 mod tally;
@@ -28,9 +30,10 @@ mod writer;
 
 pub(crate) use batch::{batch, batch_tasks, batches};
 pub(crate) use count::stats;
-pub(crate) use dead::dead;
+pub(crate) use dead::{dead, dead_letter};
 pub(crate) use lock::Standby;
 pub(crate) use pool::{Pool, Reader};
-pub(crate) use query::{list, record, task};
+pub(crate) use query::{list, matching, record, task};
+pub(crate) use repair::{Repairs, replayable};
 pub(crate) use tail::{end, last, tail};
 pub(crate) use writer::Writer;

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
 use super::columns;
 use super::fault::Answer;
+use super::repair;
 use super::tail::first_since;
 use crate::filter::{Filter, KindPattern};
 use crate::position::Position;
@@ -73,6 +74,7 @@ pub(crate) fn task(db: &Connection, id: TaskId) -> Answer<Option<TaskRecord>> {
         earlier: runs.collect(),
         attempts: attempts(db, id)?,
         conflicts: conflicts(db, id)?,
+        replays: repair::replays(db, id)?,
     }))
 }
 
@@ -108,8 +110,48 @@ fn conflicts(db: &Connection, id: TaskId) -> Answer<Vec<ConflictRecord>> {
     Ok(conflicts.collect::<Result<_, _>>()?)
 }
 
+/// The tasks that match at positions after `after` up to `until`, in their
+/// order, and the position of the last.
+pub(crate) fn matching(
+    db: &Connection,
+    filter: &Filter,
+    after: Position,
+    until: Position,
+    limit: u32,
+) -> Answer<(Vec<TaskId>, Position)> {
+    let (mut matching, order) = newest(db, filter)?;
+    matching.add("t.position > ?", after.number().into());
+    matching.add("t.position <= ?", until.number().into());
+    let sql = format!(
+        "SELECT t.position, t.task FROM tasks t {order}
+         WHERE {} ORDER BY t.position LIMIT {limit}",
+        matching.sql()
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(matching.values))?;
+    let (mut tasks, mut position) = (Vec::new(), after);
+    while let Some(row) = rows.next()? {
+        position = Position::new(row.get(0)?);
+        tasks.push(columns::task(row, 1)?);
+    }
+    Ok((tasks, position))
+}
+
 /// The tasks that match, the last stored first.
 pub(crate) fn list(db: &Connection, filter: &Filter, limit: u32) -> Answer<Vec<Record>> {
+    let (matching, order) = newest(db, filter)?;
+    let sql = format!(
+        "SELECT t.position, t.stored_at, {OF_TASK} FROM tasks t {order}
+         WHERE {} ORDER BY t.position DESC LIMIT {limit}",
+        matching.sql()
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let records = statement.query_map(params_from_iter(matching.values), to_record)?;
+    Ok(records.collect::<Result<_, _>>()?)
+}
+
+/// What chooses the newest runs that match, and the index to do it by.
+fn newest(db: &Connection, filter: &Filter) -> Answer<(Matching, &'static str)> {
     let mut matching = Matching::new(filter, "t");
     matching.all.push("t.newest".to_owned());
     if let Some(since) = filter.since {
@@ -121,14 +163,7 @@ pub(crate) fn list(db: &Connection, filter: &Filter, limit: u32) -> Answer<Vec<R
     } else {
         ""
     };
-    let sql = format!(
-        "SELECT t.position, t.stored_at, {OF_TASK} FROM tasks t {order}
-         WHERE {} ORDER BY t.position DESC LIMIT {limit}",
-        matching.sql()
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    let records = statement.query_map(params_from_iter(matching.values), to_record)?;
-    Ok(records.collect::<Result<_, _>>()?)
+    Ok((matching, order))
 }
 
 /// A filter as SQL.

@@ -15,7 +15,10 @@ const APPLICATION_ID: i32 = 0x484F_4D47;
 
 /// The steps from an empty file to the newest schema. A step is never changed
 /// once it was in a release; a change is a further step.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_store.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_store.sql"),
+    include_str!("migrations/0002_repairs.sql"),
+];
 
 /// The schema after all steps.
 const SCHEMA: u32 = MIGRATIONS.len() as u32;

@@ -1,7 +1,7 @@
 //! The log, followed.
 
 use homing_protocol::Timestamp;
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::fault::{Answer, Fault};
 use super::query::{Matching, OF_ATTEMPT, to_record};
@@ -19,6 +19,15 @@ pub(crate) fn end(db: &Connection) -> Answer<Position> {
         .prepare_cached("SELECT value FROM meta WHERE name = 'log_end'")?
         .query_row([], |row| row.get(0))?;
     Ok(Position::new(end))
+}
+
+/// When the newest entry was stored.
+pub(super) fn newest(db: &Connection) -> Answer<Timestamp> {
+    let newest = db
+        .prepare_cached("SELECT stored_at FROM log ORDER BY position DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(Timestamp::from_ms(newest.unwrap_or(i64::MIN)))
 }
 
 /// The log after `after`, the oldest record first.

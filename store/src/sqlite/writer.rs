@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use homing_faults::{Point, crash_point};
 use homing_protocol::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::fault::{Answer, Fault};
 use super::file::{self, FileId};
@@ -22,9 +22,6 @@ pub(crate) struct Writer {
     connection: Connection,
     path: PathBuf,
     file: Option<FileId>,
-    /// When the newest entry of the log was stored: the clock may be set back,
-    /// but the log's times never go back.
-    stored_at: Timestamp,
     _lock: Lock,
 }
 
@@ -35,23 +32,21 @@ impl Writer {
         let prepare = |connection: &mut Connection| -> Answer<_> {
             connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
             file::make_durable(connection)?;
-            schema::migrate(connection)?;
-            newest(connection)
+            schema::migrate(connection)
         };
-        let stored_at = prepare(&mut connection).map_err(|fault| fault.at(path))?;
+        prepare(&mut connection).map_err(|fault| fault.at(path))?;
         Ok(Self {
             connection,
             path: path.to_owned(),
             file,
-            stored_at,
             _lock: lock,
         })
     }
 
     /// Writes `entries` in one transaction that is on disk when this returns.
     pub(crate) fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<(), StoreError> {
-        self.stored_at = self.stored_at.max(now);
-        self.commit(entries).map_err(|fault| fault.at(&self.path))?;
+        self.commit(entries, now)
+            .map_err(|fault| fault.at(&self.path))?;
         // A file that was deleted or replaced takes writes as before, and they
         // are gone with the last handle of it.
         if file::file_id(&self.path) == self.file {
@@ -61,11 +56,11 @@ impl Writer {
         Err(StoreError::Gone { path })
     }
 
-    fn commit(&mut self, entries: &[Entry]) -> Answer<()> {
+    fn commit(&mut self, entries: &[Entry], now: Timestamp) -> Answer<()> {
         let immediate = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(immediate)?;
         crash_point(Point::StoreBegun);
-        let mut group = Group::new(&transaction, self.stored_at)?;
+        let mut group = Group::new(&transaction, now)?;
         entries.iter().try_for_each(|entry| group.write(entry))?;
         group.finish()?;
         crash_point(Point::StoreBeforeCommit);
@@ -82,10 +77,4 @@ impl Writer {
             .query_row(sql, [], |row| super::columns::natural(row, 0));
         stored.map_err(|error| Fault::from(error).at(&self.path))
     }
-}
-
-fn newest(connection: &Connection) -> Answer<Timestamp> {
-    let sql = "SELECT stored_at FROM log ORDER BY position DESC LIMIT 1";
-    let newest = connection.query_row(sql, [], |row| row.get(0)).optional()?;
-    Ok(Timestamp::from_ms(newest.unwrap_or(i64::MIN)))
 }

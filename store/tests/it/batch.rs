@@ -131,3 +131,28 @@ async fn its_tasks_come_in_parts() {
 
     assert_eq!(tasks, [1, 2, 4, 5].map(task));
 }
+
+#[tokio::test]
+async fn a_batch_that_is_opened_again_is_open_until_its_next_seal() {
+    let fixture = Fixture::new();
+    let mut writer = fixture.writer();
+    let store = fixture.store().await;
+    let mut totals = Vec::new();
+    let events = [
+        (BatchEvent::Opened, 10),
+        (BatchEvent::Sealed { total: 2 }, 20),
+        (BatchEvent::Opened, 30),
+        // Redelivered.
+        (BatchEvent::Sealed { total: 2 }, 20),
+        (BatchEvent::Sealed { total: 3 }, 30),
+        (BatchEvent::Opened, 10),
+    ];
+
+    for (event, ms) in events {
+        writer.write(&[record(1, event, ms)], at(1_000)).unwrap();
+        let batch = store.batch(&BatchRef::Label("night".to_owned())).await;
+        totals.push(batch.unwrap().unwrap().total);
+    }
+
+    assert_eq!(totals, [None, Some(2), None, None, Some(3), Some(3)]);
+}

@@ -9,5 +9,7 @@ mod file;
 mod fixture;
 mod fold;
 mod lock;
+mod migrate;
 mod query;
+mod repair;
 mod tail;
