@@ -74,7 +74,7 @@ async fn a_replayed_task_is_pending_until_the_new_run_has_an_outcome() {
     let fixture = Fixture::new();
     let mut writer = fixture.writer();
     let failed = batched(unlucky(1, Status::Failed));
-    write(&mut writer, &[failed.clone()]);
+    write(&mut writer, std::slice::from_ref(&failed));
     let store = fixture.store().await;
     let batch = BatchRef::Id(Uuid::from_u128(9).into());
     let counts = async || {
@@ -127,7 +127,7 @@ async fn a_run_whose_outcome_is_faster_than_its_record_keeps_it() {
     let fixture = Fixture::new();
     let mut writer = fixture.writer();
     let failed = unlucky(1, Status::Failed);
-    write(&mut writer, &[failed.clone()]);
+    write(&mut writer, std::slice::from_ref(&failed));
     let mut repairs = repairs(&fixture);
     let runs = [new_run(&failed, 2)];
     repairs.begin(&runs, at(6_000)).unwrap();
@@ -147,7 +147,7 @@ async fn reports_of_one_run_change_nothing_in_another() {
     let fixture = Fixture::new();
     let mut writer = fixture.writer();
     let dead = unlucky(1, Status::Dead);
-    write(&mut writer, &[dead.clone()]);
+    write(&mut writer, std::slice::from_ref(&dead));
     replay(&mut repairs(&fixture), &[new_run(&dead, 2)]);
     let store = fixture.store().await;
 
@@ -192,7 +192,7 @@ async fn a_task_that_changed_meanwhile_is_left_out_of_a_replay() {
 async fn a_run_that_was_perhaps_published_is_begun_again_under_its_number() {
     let fixture = Fixture::new();
     let failed = unlucky(1, Status::Failed);
-    write(&mut fixture.writer(), &[failed.clone()]);
+    write(&mut fixture.writer(), std::slice::from_ref(&failed));
     repairs(&fixture)
         .begin(&[new_run(&failed, 2)], at(6_000))
         .unwrap();
@@ -228,7 +228,7 @@ async fn one_process_at_a_time_replays_beside_the_collector() {
 async fn who_replayed_and_why_stays_with_the_task() {
     let fixture = Fixture::new();
     let failed = unlucky(1, Status::Failed);
-    write(&mut fixture.writer(), &[failed.clone()]);
+    write(&mut fixture.writer(), std::slice::from_ref(&failed));
     replay(&mut repairs(&fixture), &[new_run(&failed, 2)]);
 
     let found = fixture.store().await.task(task(1)).await.unwrap().unwrap();
@@ -263,7 +263,7 @@ fn the_log_never_goes_back_in_time_whoever_writes() {
     let fixture = Fixture::new();
     let mut writer = fixture.writer();
     let failed = unlucky(1, Status::Failed);
-    write(&mut writer, &[failed.clone()]);
+    write(&mut writer, std::slice::from_ref(&failed));
     replay(&mut repairs(&fixture), &[new_run(&failed, 2)]);
 
     let entry = Entry::Report(unlucky(2, Status::Succeeded));
