@@ -187,12 +187,22 @@ impl Store {
             .await
     }
 
+    /// The dead letters stored last, the last first, at most `limit`, without
+    /// those that were discarded.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn dead(&self, limit: u32) -> Result<Vec<DeadRecord>, StoreError> {
+        self.dead_matching(&DeadFilter::default(), limit).await
+    }
+
     /// The dead letters that match, the last stored first, at most `limit`.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: the store cannot be read.
-    pub async fn dead(
+    pub async fn dead_matching(
         &self,
         filter: &DeadFilter,
         limit: u32,

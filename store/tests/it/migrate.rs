@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use homing_protocol::{Run, Status};
-use homing_store::{BatchRef, DeadFilter, Filter, Position, Store, StoreError};
+use homing_store::{BatchRef, Filter, Position, Store, StoreError};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, task};
@@ -52,7 +52,7 @@ async fn everything_in_an_older_store_is_there_after_it_is_migrated() {
         .await
         .unwrap()
         .unwrap();
-    let dead = store.dead(&DeadFilter::default(), 10).await.unwrap();
+    let dead = store.dead(10).await.unwrap();
     let log = store
         .tail(&Position::START, &Filter::all(), 100)
         .await

@@ -3,8 +3,8 @@ use homing_protocol::{
     Timestamp,
 };
 use homing_store::{
-    BatchRef, Began, DeadFilter, Entry, Filter, NewRun, Position, RepairNote, Repairs, StoreError,
-    Turn, next_run,
+    BatchRef, Began, Entry, Filter, NewRun, Position, RepairNote, Repairs, StoreError, Turn,
+    next_run,
 };
 use uuid::Uuid;
 
@@ -323,12 +323,7 @@ async fn a_task_that_dies_again_is_known_to_have_died_before() {
     let entries = [letter(1, "a", 1), letter(2, "b", 1), letter(1, "c", 2)];
     fixture.writer().write(&entries, at(7)).unwrap();
 
-    let dead = fixture
-        .store()
-        .await
-        .dead(&DeadFilter::default(), 10)
-        .await
-        .unwrap();
+    let dead = fixture.store().await.dead(10).await.unwrap();
 
     let deaths: Vec<_> = dead.iter().map(|letter| letter.death).collect();
     assert_eq!(deaths, [2, 1, 1]);
@@ -347,7 +342,7 @@ async fn a_discarded_dead_letter_leaves_its_fact_and_not_its_content() {
     writer.write(&entries, at(9)).unwrap();
 
     assert_eq!((first, second), (vec![true, false], vec![false, false]));
-    let listed = store.dead(&DeadFilter::default(), 10).await.unwrap();
+    let listed = store.dead(10).await.unwrap();
     assert_eq!(listed.len(), 1);
     let letter = store.dead_letter(1).await.unwrap().unwrap();
     assert_eq!((letter.body.len(), letter.headers.as_str()), (0, "[]"));

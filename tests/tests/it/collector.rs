@@ -8,7 +8,7 @@ use homing_protocol::{
     ContentType, Destination, Envelope, Message, Payload, Properties, Reason, Report, Status, Task,
     TaskKind, Timestamp, encode_reports,
 };
-use homing_store::{DeadFilter, Store};
+use homing_store::Store;
 use homing_tests::kind::Echo;
 use homing_tests::{HOMING, World, eventually};
 use rand::seq::SliceRandom as _;
@@ -177,7 +177,7 @@ async fn what_cannot_be_read_on_results_is_kept_as_a_dead_letter_and_stops_nothi
 
     let store = world.store().await;
     has_status(&store, &good, Status::Succeeded).await;
-    let dead = store.dead(&DeadFilter::default(), 10).await.unwrap();
+    let dead = store.dead(10).await.unwrap();
     assert_eq!(dead.len(), 3);
     for letter in dead {
         assert_eq!(
