@@ -17,7 +17,7 @@ mod world;
 
 pub use books::{Books, Follower};
 pub use journal::{Journal, JournalWriter, Run};
-pub use node::Node;
+pub use node::{Cluster, Node};
 pub use pipeline::Pipeline;
 pub use process::Process;
 pub use program::{HOMING, Said, TEST_WORKER, folder as program_folder, path as program_path};

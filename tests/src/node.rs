@@ -1,8 +1,12 @@
-//! Private brokers, for the tests that stop or kill them.
+//! Private brokers, for the tests that stop or kill them. They are of the
+//! RabbitMQ that the variable `RABBITMQ` names, as all of a test run is.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::world::TIME_MAX;
 
 /// A RabbitMQ of a test's own, started by `scripts/node`. Removed, with its
 /// data, when it is dropped, and also when the test is killed.
@@ -19,11 +23,8 @@ impl Node {
     ///
     /// Panics if it does not start: a missing broker fails a test.
     pub fn start() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("homing-node-{}-{count}", std::process::id());
         let mut node = Self {
-            dir: std::env::temp_dir().join(name),
+            dir: folder(),
             url: String::new(),
         };
         node.url = node.start_again();
@@ -74,6 +75,13 @@ impl Node {
         self.ctl(&["eval", &set]);
     }
 
+    /// The name that it has in a cluster.
+    fn name(&self) -> String {
+        let port = self.url.rsplit(':').next();
+        let port = port.and_then(|rest| rest.split('/').next());
+        format!("homing-{}@localhost", port.expect("a URL with a port"))
+    }
+
     fn run(&self, verb: &str, arguments: &[&str]) -> String {
         script(&[&[verb, path(&self.dir)], arguments].concat())
     }
@@ -81,13 +89,135 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let removed = command(&["remove", path(&self.dir)]).status();
-        assert!(
-            removed.is_ok_and(|status| status.success()) || std::thread::panicking(),
-            "the node in {} cannot be removed",
-            self.dir.display()
-        );
+        remove(&self.dir);
     }
+}
+
+/// Three private brokers as one cluster, in which every queue of ours has a
+/// member on each. Removed together when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: PathBuf,
+    url: String,
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// Starts a fresh one and waits until all its nodes answer.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not start.
+    pub fn start() -> Self {
+        let dir = folder();
+        let owner = std::process::id().to_string();
+        let url = script(&["cluster", "--owner", &owner, path(&dir)]);
+        let nodes = (1..=3).map(|number| {
+            let dir = dir.join(number.to_string());
+            let url = script(&["url", path(&dir)]);
+            Node { dir, url }
+        });
+        let nodes = nodes.collect();
+        Self { dir, url, nodes }
+    }
+
+    /// A URL that names all its nodes.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Which node leads the queue of this full name, as `asked` sees it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such queue.
+    pub fn leader(&self, queue: &str, asked: &Node) -> Option<usize> {
+        let said = asked.ctl(&["--silent", "list_queues", "name", "leader"]);
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
+        let leader = line.unwrap_or_else(|| panic!("no queue {queue}: {said}"));
+        self.nodes.iter().position(|node| node.name() == leader)
+    }
+
+    /// Waits until each queue has all its members, so that any node can go.
+    ///
+    /// # Panics
+    ///
+    /// Panics if they do not come.
+    pub fn await_members(&self) {
+        self.nodes[0].ctl(&["--silent", "await_online_nodes", "3"]);
+        let until = Instant::now() + TIME_MAX;
+        let whole = || {
+            let said = self.nodes[0].ctl(&["--silent", "list_queues", "name", "online"]);
+            said.lines().all(|line| line.matches('@').count() == 3)
+        };
+        while !whole() {
+            assert!(Instant::now() < until, "a queue lacks members");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Cuts node `number` off from the two others. Clients go on reaching each.
+    pub fn cut_off(&self, number: usize) {
+        // Nodes that do not know each other by the same cookie do not connect.
+        self.meet_others(number, "cut", "erlang:disconnect_node(Node)");
+    }
+
+    /// Undoes [`Cluster::cut_off`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if the node has no cookie.
+    pub fn rejoin(&self, number: usize) {
+        let cookie = std::fs::read_to_string(self.nodes[number].dir.join(".erlang.cookie"));
+        let cookie = cookie.expect("a node has a cookie");
+        self.meet_others(number, cookie.trim(), "net_kernel:connect_node(Node)");
+    }
+
+    /// Has node `number` know each other one by `cookie`, and do `then`.
+    fn meet_others(&self, number: usize, cookie: &str, then: &str) {
+        let others = self
+            .others(number)
+            .map(|other| format!("'{}'", other.name()));
+        let others = others.collect::<Vec<_>>().join(", ");
+        let each = format!("begin erlang:set_cookie(Node, '{cookie}'), {then} end");
+        let eval = format!("[{each} || Node <- [{others}]].");
+        self.nodes[number].ctl(&["eval", &eval]);
+    }
+
+    fn others(&self, number: usize) -> impl Iterator<Item = &Node> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(move |(index, node)| (index != number).then_some(node))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        remove(&self.dir);
+    }
+}
+
+/// A folder of the temporary folder that does not exist yet.
+fn folder() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("homing-node-{}-{count}", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+fn remove(dir: &Path) {
+    let removed = command(&["remove", path(dir)]).status();
+    assert!(
+        removed.is_ok_and(|status| status.success()) || std::thread::panicking(),
+        "the node in {} cannot be removed",
+        dir.display()
+    );
 }
 
 fn path(dir: &Path) -> &str {
