@@ -56,8 +56,7 @@ pub struct TaskRecord {
     pub replays: Vec<ReplayRecord>,
 }
 
-/// An attempt that failed or came too late, an outcome without an attempt, or
-/// that a replay began a run (`pending`).
+/// An attempt that failed or came too late, or an outcome without an attempt.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AttemptRecord {

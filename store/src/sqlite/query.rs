@@ -82,7 +82,7 @@ fn attempts(db: &Connection, id: TaskId) -> Answer<Vec<AttemptRecord>> {
     let sql = format!(
         "SELECT a.stored_at, a.late, {OF_ATTEMPT}
          FROM attempts a JOIN tasks t ON t.task = a.task AND t.run = a.run
-         WHERE a.task = ?1 ORDER BY a.number LIMIT {HISTORY_MAX}"
+         WHERE a.task = ?1 AND a.status <> 'pending' ORDER BY a.number LIMIT {HISTORY_MAX}"
     );
     let mut statement = db.prepare_cached(&sql)?;
     let attempts = statement.query_map([id.as_bytes()], |row| {
