@@ -8,7 +8,7 @@
 //! A `multiple` covers no delivery without an answer. A delivery to be
 //! delivered again is returned before any `multiple` that would cover it.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use homing_faults::{Sabotage, is_broken};
 
@@ -28,53 +28,52 @@ enum State {
     Open,
     Acked,
     Requeued,
-    Sent,
 }
 
-/// The deliveries of one channel that the broker awaits an answer for.
+/// The deliveries of one channel that the broker awaits an answer for, by tag.
+///
+/// Only those: one that is open for hours, while millions behind it come and go,
+/// costs no more than itself.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    /// The tag of the first state; tags count from 1 on a channel.
-    first: u64,
-    states: VecDeque<State>,
+    /// The tag of the last delivery; tags count from 1 on a channel.
+    last: u64,
+    states: BTreeMap<u64, State>,
+    /// Answered, and not sent yet.
     changed: Vec<u64>,
-    open: usize,
 }
 
 impl Acks {
     pub(super) fn new() -> Self {
-        Self {
-            first: 1,
-            ..Self::default()
-        }
+        Self::default()
     }
 
     /// Takes note of a delivery. Answers whether its tag is the next in order,
     /// as AMQP has it; without that nothing could be acked by number.
     pub(super) fn delivered(&mut self, tag: u64) -> bool {
-        let in_order = tag == self.first + self.states.len() as u64;
+        let in_order = tag == self.last + 1;
         if in_order {
-            self.states.push_back(State::Open);
-            self.open += 1;
+            self.last = tag;
+            self.states.insert(tag, State::Open);
         }
         in_order
     }
 
     /// How many deliveries have no answer.
-    pub(super) const fn open(&self) -> usize {
-        self.open
+    pub(super) fn open(&self) -> usize {
+        self.states.len() - self.changed.len()
     }
 
     /// Takes note of an answer. One for a delivery that is not open is ignored.
     pub(super) fn answer(&mut self, tag: u64, answer: Answer) {
-        let Some(state) = self.state(tag).filter(|state| **state == State::Open) else {
+        let state = self.states.get_mut(&tag);
+        let Some(state) = state.filter(|state| **state == State::Open) else {
             return;
         };
         *state = match answer {
             Answer::Ack => State::Acked,
             Answer::Requeue => State::Requeued,
         };
-        self.open -= 1;
         self.changed.push(tag);
         if answer == Answer::Ack && is_broken(Sabotage::MultipleOverUnfinished) {
             self.cover(tag);
@@ -94,38 +93,32 @@ impl Acks {
 
     /// What to send for the answers since the last call, in this order.
     pub(super) fn frames(&mut self, frames: &mut Vec<Frame>) {
-        let changed = std::mem::take(&mut self.changed);
-        for tag in &changed {
-            if let Some(state) = self.state(*tag).filter(|s| **s == State::Requeued) {
-                *state = State::Sent;
+        for tag in &self.changed {
+            if self.states.get(tag) == Some(&State::Requeued) {
+                self.states.remove(tag);
                 frames.push(Frame::Requeue { tag: *tag });
             }
         }
         self.run(frames);
-        for tag in &changed {
-            if let Some(state) = self.state(*tag).filter(|s| **s == State::Acked) {
-                *state = State::Sent;
+        for tag in self.changed.drain(..) {
+            // Those of the run are gone already.
+            if self.states.remove(&tag).is_some() {
                 let multiple = false;
-                frames.push(Frame::Ack {
-                    tag: *tag,
-                    multiple,
-                });
+                frames.push(Frame::Ack { tag, multiple });
             }
         }
-        self.changed = changed;
-        self.changed.clear();
     }
 
-    /// Answers the run of answered deliveries at the front, and forgets it.
+    /// Answers the run of acked deliveries from the lowest that the broker awaits
+    /// an answer for, and forgets it.
     fn run(&mut self, frames: &mut Vec<Frame>) {
         let (mut acked, mut last) = (0, 0);
-        while let Some(state) = self.states.front().filter(|s| **s != State::Open) {
-            if *state == State::Acked {
-                acked += 1;
-                last = self.first;
-            }
-            self.states.pop_front();
-            self.first += 1;
+        while let Some(entry) = self.states.first_entry()
+            && *entry.get() == State::Acked
+        {
+            last = *entry.key();
+            acked += 1;
+            entry.remove();
         }
         if acked > 0 {
             let multiple = acked > 1;
@@ -134,11 +127,6 @@ impl Acks {
                 multiple,
             });
         }
-    }
-
-    fn state(&mut self, tag: u64) -> Option<&mut State> {
-        let at = usize::try_from(tag.checked_sub(self.first)?).ok()?;
-        self.states.get_mut(at)
     }
 }
 
@@ -189,6 +177,20 @@ mod tests {
         acks.answer(3, Answer::Ack);
 
         assert_eq!(frames(&mut acks)[0], Frame::Requeue { tag: 2 });
+    }
+
+    #[test]
+    fn one_that_stays_open_makes_those_behind_it_take_no_room() {
+        let mut acks = Acks::new();
+        for tag in 1..=1_000 {
+            assert!(acks.delivered(tag));
+            if tag > 1 {
+                acks.answer(tag, Answer::Ack);
+                assert_eq!(frames(&mut acks).len(), 1);
+            }
+        }
+
+        assert_eq!((acks.open(), acks.states.len()), (1, 1));
     }
 
     /// A broker that holds the unanswered deliveries, as RabbitMQ does.

@@ -5,7 +5,7 @@
 //! <https://www.rabbitmq.com/docs/confirms#publisher-confirms>. A message that
 //! no queue takes comes back first, and is confirmed after.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// What became of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,14 +18,15 @@ pub(super) enum Verdict {
     Unroutable,
 }
 
-/// Messages on their way, each with what it was published for.
+/// Messages on their way, each with what it was published for, by number.
+///
+/// Only those: one that is never answered, while thousands behind it are, costs
+/// no more than itself.
 #[derive(Debug)]
 pub(super) struct Confirms<T> {
-    /// The number of the first slot.
-    first: u64,
-    /// `None` once the broker has answered.
-    slots: VecDeque<Option<Slot<T>>>,
-    waiting: usize,
+    /// The number of the last one published.
+    last: u64,
+    waiting: BTreeMap<u64, Slot<T>>,
 }
 
 #[derive(Debug)]
@@ -37,22 +38,21 @@ struct Slot<T> {
 impl<T> Confirms<T> {
     pub(super) const fn new() -> Self {
         Self {
-            first: 1,
-            slots: VecDeque::new(),
-            waiting: 0,
+            last: 0,
+            waiting: BTreeMap::new(),
         }
     }
 
     /// Takes note of the next message published.
     pub(super) fn published(&mut self, item: T) {
         let returned = false;
-        self.slots.push_back(Some(Slot { item, returned }));
-        self.waiting += 1;
+        self.last += 1;
+        self.waiting.insert(self.last, Slot { item, returned });
     }
 
     /// How many have no answer.
-    pub(super) const fn waiting(&self) -> usize {
-        self.waiting
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// The broker's `basic.ack` or `basic.nack` of `tag`, or of all up to it.
@@ -63,36 +63,25 @@ impl<T> Confirms<T> {
         confirmed: bool,
         mut each: impl FnMut(T, Verdict),
     ) {
-        let Some(at) = tag
-            .checked_sub(self.first)
-            .and_then(|at| usize::try_from(at).ok())
-        else {
+        // A number that was never given answers nothing.
+        if tag > self.last {
             return;
-        };
-        let from = if multiple { 0 } else { at };
-        for slot in self
-            .slots
-            .range_mut(from.min(self.slots.len())..(at + 1).min(self.slots.len()))
-        {
-            if let Some(slot) = slot.take() {
-                self.waiting -= 1;
-                let verdict = match (slot.returned, confirmed) {
-                    (true, _) => Verdict::Unroutable,
-                    (false, true) => Verdict::Confirmed,
-                    (false, false) => Verdict::Refused,
-                };
-                each(slot.item, verdict);
-            }
         }
-        while matches!(self.slots.front(), Some(None)) {
-            self.slots.pop_front();
-            self.first += 1;
+        while let Some(entry) = self.waiting.first_entry() {
+            let first = *entry.key();
+            if !multiple || first > tag {
+                break;
+            }
+            tell(entry.remove(), confirmed, &mut each);
+        }
+        if let Some(slot) = self.waiting.remove(&tag) {
+            tell(slot, confirmed, &mut each);
         }
     }
 
     /// The broker's `basic.return` of the message that `is` knows again.
     pub(super) fn returned(&mut self, is: impl Fn(&T) -> bool) {
-        let mut slots = self.slots.iter_mut().flatten();
+        let mut slots = self.waiting.values_mut();
         if let Some(slot) = slots.find(|slot| !slot.returned && is(&slot.item)) {
             slot.returned = true;
         }
@@ -100,13 +89,22 @@ impl<T> Confirms<T> {
 
     /// Everything without an answer, in the order it was published.
     pub(super) fn into_waiting(self) -> impl Iterator<Item = T> {
-        self.slots.into_iter().flatten().map(|slot| slot.item)
+        self.waiting.into_values().map(|slot| slot.item)
     }
 
     /// Those without an answer, in the order they were published.
     pub(super) fn waiting_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
-        self.slots.iter_mut().flatten().map(|slot| &mut slot.item)
+        self.waiting.values_mut().map(|slot| &mut slot.item)
     }
+}
+
+fn tell<T>(slot: Slot<T>, confirmed: bool, each: &mut impl FnMut(T, Verdict)) {
+    let verdict = match (slot.returned, confirmed) {
+        (true, _) => Verdict::Unroutable,
+        (false, true) => Verdict::Confirmed,
+        (false, false) => Verdict::Refused,
+    };
+    each(slot.item, verdict);
 }
 
 #[cfg(test)]
@@ -157,6 +155,19 @@ mod tests {
         assert_eq!(answered(&mut confirms, 0, false), [0; 0]);
         assert_eq!(answered(&mut confirms, 9, false), [0; 0]);
         assert_eq!(confirms.waiting(), 1);
+    }
+
+    #[test]
+    fn one_that_is_never_answered_makes_those_behind_it_take_no_room() {
+        let mut confirms = Confirms::new();
+        for item in 1..=1_000 {
+            confirms.published(item);
+            if item > 1 {
+                assert_eq!(answered(&mut confirms, item, false), [item]);
+            }
+        }
+
+        assert_eq!((confirms.waiting(), confirms.waiting.len()), (1, 1));
     }
 
     proptest! {

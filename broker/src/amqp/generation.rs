@@ -5,6 +5,8 @@
 //! is ever dropped but with the whole runtime, which closes the socket at once.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use amqprs::channel::{BasicQosArguments, Channel};
 use amqprs::connection::{Connection, OpenConnectionArguments};
 use amqprs::{Ack, BasicProperties, Cancel, Close, CloseChannel, Nack, Return};
 use async_trait::async_trait;
+use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -28,6 +31,9 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often an idle consumer's link is asked whether it is alive.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
+/// What is said of a broker that takes a connection and says nothing.
+const LATE: &str = "it does not answer in time";
+
 /// How long opening may take before the broker is asked why.
 const PATIENCE_BEFORE_PROBE: Duration = Duration::from_millis(500);
 
@@ -38,6 +44,8 @@ pub(super) enum End {
     Done,
     /// Another one is to follow at once, with other settings.
     Again,
+    /// Nobody listens there; another host may, or the same one later.
+    Unheard(String),
     /// Something broke; another generation may do.
     Broken(String),
     /// Another generation would end the same way, until somebody acts.
@@ -75,27 +83,17 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Connects to `host`. What the broker says on any channel goes to `events`.
+    /// Connects to the host and address whose `turn` it is. What the broker says
+    /// on any channel goes to `events`.
     pub(super) async fn open(
         url: &AmqpUrl,
-        host: &(String, u16),
+        turn: usize,
         name: &str,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self, End> {
-        let arguments = OpenConnectionArguments::new(&host.0, host.1, &url.user, &url.password)
-            .virtual_host(&url.vhost)
-            .connection_name(name)
-            .heartbeat(url.heartbeat_secs)
-            .finish();
-        let opening = Connection::open(&arguments);
-        let connection = tokio::select! {
-            biased;
-            opened = opening => match opened {
-                Ok(connection) => connection,
-                Err(error) => return Err(why(url, host, &error.to_string()).await),
-            },
-            end = slow(url, host) => return Err(end),
-        };
+        // The runtime is dropped with what is late, so nothing is cancelled.
+        let connection = timeout(url.connect_timeout, connect(url, turn, name)).await;
+        let connection = connection.unwrap_or_else(|_| Err(End::Broken(LATE.to_owned())))?;
         let callback = Callback(events.clone());
         connection.register_callback(callback).await?;
         Ok(Self {
@@ -164,26 +162,60 @@ impl Generation {
     }
 }
 
-/// Ends if opening takes too long, or earlier if the broker says why it does.
-async fn slow(url: &AmqpUrl, host: &(String, u16)) -> End {
-    sleep(PATIENCE_BEFORE_PROBE).await;
-    let asked = timeout(url.connect_timeout, probe(url, host));
-    if let Ok(Ok(answer)) = asked.await
-        && let Some(end) = refused(url, host, answer)
-    {
-        return end;
+async fn connect(url: &AmqpUrl, turn: usize, name: &str) -> Result<Connection, End> {
+    let host = &url.hosts[turn % url.hosts.len()];
+    let address = resolve(host, turn / url.hosts.len()).await?;
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let arguments = OpenConnectionArguments::new(&ip, address.port(), &url.user, &url.password)
+        .virtual_host(&url.vhost)
+        .connection_name(name)
+        .heartbeat(url.heartbeat_secs)
+        .finish();
+    let asked = async {
+        sleep(PATIENCE_BEFORE_PROBE).await;
+        match probe(url, address)
+            .await
+            .map(|answer| refused(url, host, answer))
+        {
+            Ok(Some(end)) => end,
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        opened = Connection::open(&arguments) => match opened {
+            Ok(connection) => Ok(connection),
+            Err(error) => Err(why(url, host, address, &error.to_string()).await),
+        },
+        end = asked => Err(end),
     }
-    sleep(url.connect_timeout).await;
-    End::Broken("it does not answer in time".to_owned())
 }
 
-async fn why(url: &AmqpUrl, host: &(String, u16), cause: &str) -> End {
-    match timeout(url.connect_timeout, probe(url, host)).await {
-        Ok(Ok(answer)) => {
-            refused(url, host, answer).unwrap_or_else(|| End::Broken(cause.to_owned()))
+/// One of the addresses of a host, each in its `turn`: of `localhost` maybe only
+/// one is listened at, and of a name with IPv6 addresses only those that are not.
+async fn resolve((host, port): &(String, u16), turn: usize) -> Result<SocketAddr, End> {
+    let unknown = |cause: &str| End::Broken(format!("no address for the name `{host}`{cause}"));
+    match lookup_host((host.as_str(), *port)).await {
+        Ok(addresses) => {
+            let addresses: Vec<_> = addresses.collect();
+            let of_turn = turn.checked_rem(addresses.len());
+            of_turn
+                .map(|turn| addresses[turn])
+                .ok_or_else(|| unknown(""))
         }
-        Ok(Err(error)) => End::Broken(plain(&error)),
-        Err(_) => End::Broken("it does not answer in time".to_owned()),
+        Err(error) => Err(unknown(&format!(": {}", plain(&error)))),
+    }
+}
+
+/// Why a connection could not be opened, which amqprs says in words of its own.
+async fn why(url: &AmqpUrl, host: &(String, u16), address: SocketAddr, cause: &str) -> End {
+    match probe(url, address).await {
+        Ok(answer) => refused(url, host, answer).unwrap_or_else(|| End::Broken(cause.to_owned())),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => End::Unheard(plain(&error)),
+        Err(error) => End::Broken(plain(&error)),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::backoff::{Backoff, Failure};
 use super::generation::{End, Event, Generation};
 use super::url::AmqpUrl;
 use crate::Patience;
@@ -21,12 +22,6 @@ use crate::error::BrokerError;
 /// hostile client, nested as deep as one frame allows, makes amqprs's decoder
 /// recurse over 20,000 times; it takes 16 MiB.
 const STACK_BYTES: usize = 32 << 20;
-
-/// The first wait after a connection broke.
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-
-/// The longest wait between two tries.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// How often it is said that a broker is still awaited.
 const REMIND_EVERY: Duration = Duration::from_secs(30);
@@ -73,7 +68,7 @@ struct State {
     ready: Option<Ready>,
     down_since: Option<Instant>,
     said_at: Option<Instant>,
-    failures: u32,
+    backoff: Backoff,
 }
 
 impl State {
@@ -87,7 +82,7 @@ impl State {
         }
         self.down_since = None;
         self.said_at = None;
-        self.failures = 0;
+        self.backoff.stands();
         if let Some(ready) = self.ready.take() {
             // The caller gave up: the link finds its handle gone and ends.
             let _gone = ready.send(Ok(()));
@@ -95,7 +90,6 @@ impl State {
     }
 
     fn broke(&mut self, cause: &str) {
-        self.failures = self.failures.saturating_add(1);
         let since = *self.down_since.get_or_insert_with(Instant::now);
         if self.ready.is_some() && self.patience != Patience::Forever {
             // Somebody waits, and will be told.
@@ -116,14 +110,6 @@ impl State {
             Some(_) => return,
         }
         self.said_at = Some(Instant::now());
-    }
-
-    /// Twice as long each time, and any part of that, so that many clients do
-    /// not come back at once.
-    fn backoff(&self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(16);
-        let longest = (BACKOFF_FIRST * (1 << doublings)).min(BACKOFF_MAX);
-        longest.mul_f64(rand::rng().random_range(0.5..1.0))
     }
 }
 
@@ -176,37 +162,40 @@ fn run<S: Serve>(
     ready: Ready,
     last_cause: &std::sync::Mutex<String>,
 ) {
-    let hosts = &settings.url.hosts;
-    let mut host = rand::rng().random_range(0..hosts.len());
+    let hosts = settings.url.hosts.len();
+    let mut turn = rand::rng().random_range(0..hosts);
     let mut state = State {
         place: settings.url.place(),
         patience: settings.patience,
         ready: Some(ready),
         down_since: None,
         said_at: None,
-        failures: 0,
+        backoff: Backoff::default(),
     };
     loop {
-        let end = generation(settings, name, &hosts[host], &mut server, &mut state);
+        let end = generation(settings, name, turn, &mut server, &mut state);
         server.broke();
-        let cause = match end {
+        let (failure, cause) = match end {
             End::Done => return,
             End::Again => continue,
-            End::Broken(cause) => cause,
+            End::Unheard(cause) => (Failure::Unheard, cause),
+            End::Broken(cause) => (Failure::Broken, cause),
             End::Fatal(error) => {
                 if let Some(ready) = state.ready.take() {
                     let _gone = ready.send(Err(error));
                     return;
                 }
-                error.to_string()
+                (Failure::Broken, error.to_string())
             }
         };
         if let Ok(mut last) = last_cause.lock() {
             last.clone_from(&cause);
         }
         state.broke(&cause);
-        host = (host + 1) % hosts.len();
-        if pause(&mut server, state.backoff()) {
+        turn = turn.wrapping_add(1);
+        let chance = rand::rng().random_range(0.0..1.0);
+        let wait = state.backoff.wait(failure, hosts, chance);
+        if pause(&mut server, wait) {
             return;
         }
     }
@@ -216,7 +205,7 @@ fn run<S: Serve>(
 fn generation<S: Serve>(
     settings: &Settings,
     name: &str,
-    host: &(String, u16),
+    turn: usize,
     server: &mut S,
     state: &mut State,
 ) -> End {
@@ -227,7 +216,7 @@ fn generation<S: Serve>(
     let end = runtime.block_on(async {
         let (events, said) = mpsc::unbounded_channel();
         let opened = tokio::select! {
-            opened = Generation::open(&settings.url, host, name, events) => opened,
+            opened = Generation::open(&settings.url, turn, name, events) => opened,
             () = server.idle() => return End::Done,
         };
         let generation = match opened {

@@ -5,6 +5,7 @@
 
 mod acks;
 mod admin;
+mod backoff;
 mod caution;
 mod confirms;
 mod consume;

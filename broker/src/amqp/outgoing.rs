@@ -67,7 +67,7 @@ impl<T> Outgoing<T> {
     }
 
     /// How many are published and have no answer.
-    pub(super) const fn unconfirmed(&self) -> usize {
+    pub(super) fn unconfirmed(&self) -> usize {
         self.confirms.waiting()
     }
 

@@ -7,6 +7,7 @@
 //! connection failed to open.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,9 +39,9 @@ pub(super) enum Answer {
     Other(String),
 }
 
-/// Goes through the handshake at `host` and leaves.
-pub(super) async fn probe(url: &AmqpUrl, (host, port): &(String, u16)) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+/// Goes through the handshake at `address` and leaves.
+pub(super) async fn probe(url: &AmqpUrl, address: SocketAddr) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
     if let Some(answer) = expect(&mut stream, START).await? {
         return Ok(answer);
