@@ -56,8 +56,9 @@ pub enum How {
 /// A cut to come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cut {
-    /// The number of the connection, from 0 in the order they were accepted;
-    /// may be one that does not exist yet.
+    /// The number of the first connection it may be, from 0 in the order they
+    /// were accepted; may be one that does not exist yet. It is made in the first
+    /// that gets so far.
     pub connection: usize,
     /// Which way's bytes are counted.
     pub direction: Direction,
@@ -216,7 +217,8 @@ impl Proxy {
             .change(|state| state.connections[connection].cut = Some(how));
     }
 
-    /// Cuts a connection once so many bytes have passed; several cuts may wait.
+    /// Cuts a connection, once, when so many bytes have passed; several cuts may
+    /// wait.
     pub fn cut_at(&self, cut: Cut) {
         self.shared.change(|state| state.cuts.push(cut));
     }

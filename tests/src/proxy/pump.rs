@@ -131,7 +131,7 @@ impl Way<'_> {
         *passed += count as u64;
         let after = *passed;
         let due = state.cuts.iter().position(|cut| {
-            (cut.connection, cut.direction) == (self.number, self.direction) && cut.after <= after
+            cut.connection <= self.number && cut.direction == self.direction && cut.after <= after
         });
         let Some(due) = due else {
             return (count, None);

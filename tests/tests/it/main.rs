@@ -6,6 +6,7 @@
 )]
 
 mod bundles;
+mod byte_cuts;
 mod cli;
 mod collector;
 mod delivery;
