@@ -83,11 +83,10 @@ impl Acks {
     /// Takes every delivery before `tag` as acked: what a `multiple` without
     /// care does.
     fn cover(&mut self, tag: u64) {
-        let before = usize::try_from(tag.saturating_sub(self.first)).unwrap_or(0);
-        let open = self.states.range_mut(..before);
-        for state in open.filter(|state| **state == State::Open) {
+        let before = self.states.range_mut(..tag);
+        for (tag, state) in before.filter(|(_, state)| **state == State::Open) {
             *state = State::Acked;
-            self.open -= 1;
+            self.changed.push(*tag);
         }
     }
 
