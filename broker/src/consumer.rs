@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use homing_protocol::{Proof, Received};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// An answer to a delivery.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -113,6 +113,17 @@ impl Drop for Lease {
     }
 }
 
+/// What the handle of a consumer wants of its link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wish {
+    /// Deliveries.
+    Receive,
+    /// None for now.
+    Hold,
+    /// No more.
+    Stop,
+}
+
 /// Receives from one queue.
 ///
 /// Receives again by itself after the connection broke; the deliveries of the
@@ -120,23 +131,57 @@ impl Drop for Lease {
 #[derive(Debug)]
 pub struct Consumer {
     deliveries: mpsc::UnboundedReceiver<Delivery>,
-    stop: Option<oneshot::Sender<()>>,
+    wish: watch::Sender<Wish>,
+    quiet: watch::Receiver<bool>,
     ended: oneshot::Receiver<()>,
 }
 
+/// The link's end of a [`Consumer`].
+#[derive(Debug)]
+pub(crate) struct ConsumerEnd {
+    pub(crate) deliveries: mpsc::UnboundedSender<Delivery>,
+    pub(crate) wish: watch::Receiver<Wish>,
+    /// Whether nothing is received and nothing is open.
+    pub(crate) quiet: watch::Sender<bool>,
+    /// Dropped with the link, which tells the handle that it ended.
+    pub(crate) _ended: oneshot::Sender<()>,
+}
+
+/// Tells when a [held](Consumer::hold) consumer has nothing open.
+#[derive(Clone, Debug)]
+pub struct Quiet(watch::Receiver<bool>);
+
+impl Quiet {
+    /// Waits until the consumer is held and all that it received is answered;
+    /// or until it has ended, which is quiet too.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn reached(&mut self) {
+        let _ended = self.0.wait_for(|quiet| *quiet).await;
+    }
+}
+
 impl Consumer {
-    /// The handle for what a link delivers; `stop` is told to end it, `ended`
-    /// answers when it has.
-    pub(crate) const fn new(
-        deliveries: mpsc::UnboundedReceiver<Delivery>,
-        stop: oneshot::Sender<()>,
-        ended: oneshot::Receiver<()>,
-    ) -> Self {
-        Self {
-            deliveries,
-            stop: Some(stop),
+    pub(crate) fn new() -> (Self, ConsumerEnd) {
+        let (deliveries, rx) = mpsc::unbounded_channel();
+        let (wish, wished) = watch::channel(Wish::Receive);
+        let (quiet, is_quiet) = watch::channel(false);
+        let (end, ended) = oneshot::channel();
+        let consumer = Self {
+            deliveries: rx,
+            wish,
+            quiet: is_quiet,
             ended,
-        }
+        };
+        let end = ConsumerEnd {
+            deliveries,
+            wish: wished,
+            quiet,
+            _ended: end,
+        };
+        (consumer, end)
     }
 
     /// The next delivery; `None` once it was stopped and none are left.
@@ -158,11 +203,25 @@ impl Consumer {
         self.deliveries.recv_many(deliveries, max).await
     }
 
+    /// Asks for nothing more until it [resumes](Self::resume). What is on its way
+    /// already still comes, so go on receiving.
+    pub fn hold(&self) {
+        self.wish.send_replace(Wish::Hold);
+    }
+
+    /// Receives again after a [`hold`](Self::hold).
+    pub fn resume(&self) {
+        self.wish.send_replace(Wish::Receive);
+    }
+
+    /// What tells when a hold is complete.
+    pub fn quiet(&self) -> Quiet {
+        Quiet(self.quiet.clone())
+    }
+
     /// Receives no more; what was not taken yet goes back to the queue at once.
     pub fn stop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ended = stop.send(());
-        }
+        self.wish.send_replace(Wish::Stop);
         self.deliveries.close();
         while self.deliveries.try_recv().is_ok() {}
     }

@@ -21,6 +21,7 @@ mod amqp;
 mod consumer;
 mod error;
 mod publisher;
+mod puller;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -32,9 +33,10 @@ use homing_protocol::{QueueName, Received};
 use tokio::sync::mpsc;
 
 pub use amqp::{AmqpUrl, Rabbit, UrlError};
-pub use consumer::{Consumer, Delivery, Token};
+pub use consumer::{Consumer, Delivery, Quiet, Token};
 pub use error::{BrokerError, PublishError};
 pub use publisher::{Confirm, Confirmed, Publisher, Replaced, Window};
+pub use puller::Puller;
 
 /// Where messages are kept between processes.
 ///
@@ -50,6 +52,9 @@ pub trait Broker: Send + Sync + 'static {
         source: Source,
         prefetch: NonZeroU16,
     ) -> BoxFuture<'_, Result<Consumer, BrokerError>>;
+
+    /// Opens a link that takes messages from `source` one at a time, when asked.
+    fn puller(&self, source: Source) -> BoxFuture<'_, Result<Puller, BrokerError>>;
 
     /// Opens a place for replies, which lasts as long as its link.
     fn inbox(&self) -> BoxFuture<'_, Result<Inbox, BrokerError>>;
@@ -73,7 +78,7 @@ pub trait Broker: Send + Sync + 'static {
     fn place(&self) -> String;
 }
 
-/// What a consumer receives from.
+/// What a consumer or a puller takes from.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Source {

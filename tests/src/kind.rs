@@ -106,6 +106,27 @@ pub struct Abort {
 }
 kind!(Abort, "test.abort", u32, AnyError, Policy::DEFAULT);
 
+/// How a [`Die`] ends its process.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Death {
+    /// By `abort`.
+    Abort,
+    /// By recursion without an end.
+    Overflow,
+    /// By asking for memory without an end. Meant for a worker with a limit.
+    Memory,
+    /// By `kill -9` of itself, as the kernel does it when memory is short.
+    Kill,
+}
+
+/// Ends its process, each time it is run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Die {
+    /// How.
+    pub by: Death,
+}
+kind!(Die, "test.die", (), AnyError, Policy::DEFAULT);
+
 /// Waits for a file, without a thread.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Gate {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::process::Child;
 
 use crate::journal;
@@ -85,12 +85,29 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a child can be signalled");
+    }
+
+    fn pid(&self) -> Pid {
         let id = self
             .child
             .id()
             .and_then(|id| Pid::from_raw(id.cast_signed()));
-        let id = id.unwrap_or_else(|| panic!("{} has ended: {}", self.name, self.stderr()));
-        kill_process(id, signal).expect("a child can be signalled");
+        id.unwrap_or_else(|| panic!("{} has ended: {}", self.name, self.stderr()))
+    }
+
+    /// Lets it have no more address space than this, as `ulimit -v` does.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be limited.
+    pub fn limit_memory(&self, bytes: u64) {
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        let limited = prlimit(Some(self.pid()), Resource::As, limit);
+        limited.expect("a child can be limited");
     }
 
     /// Kills it, as nothing can prevent, and waits until it is gone.

@@ -56,6 +56,7 @@ mod handler;
 mod registry;
 mod settle;
 mod triage;
+mod turns;
 mod worker;
 
 pub use attempt::Attempt;

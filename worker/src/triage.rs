@@ -5,7 +5,7 @@
 //!
 //! | the delivery                                  | what is done                                |
 //! |-----------------------------------------------|---------------------------------------------|
-//! | several tasks, and delivered before           | published again one by one, ack             |
+//! | several tasks, delivered before or suspects   | published again one by one, ack             |
 //! | nothing tells it from another                 | published again with an id, ack             |
 //! | else                                          | its tasks, each on its own                  |
 //!
@@ -59,8 +59,9 @@ pub(crate) enum Whole {
 }
 
 /// Decides about a delivery as a whole.
-pub(crate) const fn whole(received: &Received, identity: &Identity) -> Whole {
-    if received.redelivered && identity.tasks.len() > 1 {
+pub(crate) fn whole(received: &Received, identity: &Identity, queue: &QueueName) -> Whole {
+    let suspects = *queue == QueueName::suspect();
+    if (received.redelivered || suspects) && identity.tasks.len() > 1 {
         return Whole::Split;
     }
     if identity.minted {
@@ -108,7 +109,7 @@ impl<'a> Sight<'a> {
     ) -> Self {
         Self {
             queue,
-            // A publisher can set the header; only the broker's own is believed.
+            // A publisher can set the count; only the broker's own is believed.
             returns: if received.redelivered {
                 received.delivery_count
             } else {
@@ -238,14 +239,32 @@ mod tests {
 
     #[test]
     fn a_bundle_is_split_only_once_it_was_delivered_before() {
-        assert_eq!(whole(&received(true), &identity(2, false)), Whole::Split);
-        assert_eq!(whole(&received(false), &identity(2, false)), Whole::Tasks);
-        assert_eq!(whole(&received(true), &identity(1, false)), Whole::Tasks);
+        let sorted = |redelivered, tasks, queue| {
+            whole(&received(redelivered), &identity(tasks, false), &queue)
+        };
+
+        assert_eq!(sorted(true, 2, QueueName::tasks()), Whole::Split);
+        assert_eq!(sorted(false, 2, QueueName::tasks()), Whole::Tasks);
+        assert_eq!(sorted(true, 1, QueueName::tasks()), Whole::Tasks);
+        assert_eq!(sorted(false, 1, QueueName::suspect()), Whole::Tasks);
+    }
+
+    #[test]
+    fn suspects_never_run_as_a_bundle() {
+        let suspects = identity(2, false);
+
+        let whole = whole(&received(false), &suspects, &QueueName::suspect());
+
+        assert_eq!(whole, Whole::Split);
     }
 
     #[test]
     fn a_task_without_an_id_gets_one_first() {
-        assert_eq!(whole(&received(false), &identity(1, true)), Whole::Name);
+        let nameless = identity(1, true);
+
+        let whole = whole(&received(false), &nameless, &QueueName::tasks());
+
+        assert_eq!(whole, Whole::Name);
     }
 
     #[test]

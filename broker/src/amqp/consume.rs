@@ -4,27 +4,26 @@ use std::num::NonZeroU16;
 
 use amqprs::FieldTable;
 use amqprs::channel::{
-    BasicAckArguments, BasicCancelArguments, BasicConsumeArguments, BasicNackArguments,
-    BasicQosArguments, Channel, ConsumerMessage, QueueBindArguments, QueueDeclareArguments,
+    BasicCancelArguments, BasicConsumeArguments, BasicQosArguments, Channel, ConsumerMessage,
+    QueueBindArguments, QueueDeclareArguments,
 };
-use homing_faults::{Point, crash_point};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::acks::{Acks, Frame};
 use super::caution::Caution;
 use super::convert::from_amqp;
 use super::generation::{End, Event, Generation};
 use super::link::{Events, Serve, Up};
+use super::session::{Session, passive};
 use crate::InboxEvent;
-use crate::consumer::{Answer, Command, Delivery, Token};
+use crate::consumer::{Answer, Command, ConsumerEnd, Delivery, Wish};
 use crate::error::BrokerError;
 
 /// Deliveries or answers handled before the other is looked at.
 const BURST: usize = 256;
 
 /// Why a queue cannot be consumed, from the broker's reply code.
-fn refused(place: &str, user: &str, queue: &str, events: &mut Events, end: End) -> End {
+pub(super) fn refused(place: &str, user: &str, queue: &str, events: &mut Events, end: End) -> End {
     let place = place.to_owned();
     match events.try_recv() {
         Ok(Event::Closed { code: 404, .. }) => End::Fatal(BrokerError::Missing {
@@ -46,21 +45,14 @@ pub(super) struct ConsumeLink {
     user: String,
     queue: String,
     prefetch: NonZeroU16,
-    deliveries: mpsc::UnboundedSender<Delivery>,
-    stop: oneshot::Receiver<()>,
-    stopping: bool,
-    /// Dropped with the link, which tells the handle that it ended.
-    _ended: oneshot::Sender<()>,
+    end: ConsumerEnd,
+    /// Whether the handle is gone.
+    dropped: bool,
     caution: Caution,
 }
 
-/// The state of one connection.
-struct Session {
-    channel: Channel,
-    acks: Acks,
-    frames: Vec<Frame>,
-    commands: mpsc::UnboundedSender<Command>,
-}
+/// What the broker sends: the tag of the subscription, and the deliveries.
+type Receiving = (String, mpsc::UnboundedReceiver<ConsumerMessage>);
 
 impl ConsumeLink {
     pub(super) fn new(
@@ -68,57 +60,67 @@ impl ConsumeLink {
         queue: String,
         prefetch: NonZeroU16,
     ) -> (crate::Consumer, Self) {
-        let (deliveries, rx) = mpsc::unbounded_channel();
-        let (stop, stopped) = oneshot::channel();
-        let (end, ended) = oneshot::channel();
+        let (consumer, end) = crate::Consumer::new();
         let link = Self {
             place,
             user,
             queue,
             prefetch,
-            deliveries,
-            stop: stopped,
-            stopping: false,
-            _ended: end,
+            end,
+            dropped: false,
             caution: Caution::default(),
         };
-        (crate::Consumer::new(rx, stop, ended), link)
+        (consumer, link)
     }
 
-    async fn consume(
-        &self,
-        generation: &Generation,
-        events: &mut Events,
-    ) -> Result<(Channel, String, mpsc::UnboundedReceiver<ConsumerMessage>), End> {
+    fn wish(&mut self) -> Wish {
+        let wish = *self.end.wish.borrow_and_update();
+        if self.dropped { Wish::Stop } else { wish }
+    }
+
+    /// Waits until something else is wished.
+    async fn wish_changed(&mut self) {
+        self.dropped = self.end.wish.changed().await.is_err();
+    }
+
+    async fn open(&self, generation: &Generation, events: &mut Events) -> Result<Channel, End> {
         let channel = generation.channel().await?;
         let prefetch = self.caution.prefetch(self.prefetch.get());
-        let passive = QueueDeclareArguments::new(&self.queue)
-            .passive(true)
-            .finish();
-        let consume = BasicConsumeArguments::new(&self.queue, "")
-            .manual_ack(true)
-            .finish();
         let opened = async {
-            generation.call(channel.queue_declare(passive)).await?;
+            generation
+                .call(channel.queue_declare(passive(&self.queue)))
+                .await?;
             let qos = BasicQosArguments::new(0, prefetch, false);
-            generation.call(channel.basic_qos(qos)).await?;
-            generation.call(channel.basic_consume_rx(consume)).await
+            generation.call(channel.basic_qos(qos)).await
         };
         match opened.await {
-            Ok((tag, messages)) => Ok((channel, tag, messages)),
+            Ok(()) => Ok(channel),
             Err(end) => Err(refused(&self.place, &self.user, &self.queue, events, end)),
         }
     }
 
+    async fn subscribe(
+        &self,
+        generation: &Generation,
+        channel: &Channel,
+        events: &mut Events,
+    ) -> Result<Receiving, End> {
+        let consume = BasicConsumeArguments::new(&self.queue, "")
+            .manual_ack(true)
+            .finish();
+        let subscribed = generation.call(channel.basic_consume_rx(consume)).await;
+        subscribed.map_err(|end| refused(&self.place, &self.user, &self.queue, events, end))
+    }
+
     fn deliver(&mut self, session: &mut Session, message: ConsumerMessage) -> Result<(), End> {
-        let delivery = from_amqp(message).filter(|(tag, _)| session.acks.delivered(*tag));
+        let delivery = from_amqp(message).filter(|(tag, _)| session.delivered(*tag));
         let Some((tag, received)) = delivery else {
             return Err(End::Broken("a delivery came out of order".to_owned()));
         };
         self.caution.delivered(Instant::now());
-        let token = Token::new(tag, session.commands.clone());
+        let token = session.token(tag);
         // Without its handle the delivery is dropped, and so goes back.
-        let _returned = self.deliveries.send(Delivery { received, token });
+        let _returned = self.end.deliveries.send(Delivery { received, token });
         Ok(())
     }
 
@@ -130,30 +132,44 @@ impl ConsumeLink {
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
         let mut past_it = false;
-        for Command::Answer(tag, answer) in commands.drain(..) {
-            session.acks.answer(tag, answer);
-            if answer == Answer::Ack {
+        for Command::Answer(_, answer) in &*commands {
+            if *answer == Answer::Ack {
                 past_it |= self.caution.acked();
             }
         }
-        session.acks.frames(&mut session.frames);
-        crash_point(Point::LinkBeforeAck);
-        let channel = &session.channel;
-        for frame in session.frames.drain(..) {
-            match frame {
-                Frame::Ack { tag, multiple } => {
-                    let ack = BasicAckArguments::new(tag, multiple);
-                    generation.call(channel.basic_ack(ack)).await?;
-                }
-                Frame::Requeue { tag } => {
-                    let nack = BasicNackArguments::new(tag, false, true);
-                    generation.call(channel.basic_nack(nack)).await?;
-                }
-            }
-        }
-        crash_point(Point::LinkAcked);
+        session.answer(generation, commands).await?;
         if past_it {
             return Err(End::Again);
+        }
+        Ok(())
+    }
+
+    /// Subscribes, or ends the subscription, as is wished now.
+    async fn follow(
+        &mut self,
+        generation: &Generation,
+        session: &mut Session,
+        receiving: &mut Option<Receiving>,
+        events: &mut Events,
+    ) -> Result<(), End> {
+        if self.wish() == Wish::Receive {
+            if receiving.is_none() {
+                self.end.quiet.send_replace(false);
+                let channel = &session.channel;
+                *receiving = Some(self.subscribe(generation, channel, events).await?);
+            }
+            return Ok(());
+        }
+        let Some((subscription, mut messages)) = receiving.take() else {
+            return Ok(());
+        };
+        let cancel = BasicCancelArguments::new(&subscription);
+        generation
+            .call(session.channel.basic_cancel(cancel))
+            .await?;
+        messages.close();
+        while let Ok(message) = messages.try_recv() {
+            self.deliver(session, message)?;
         }
         Ok(())
     }
@@ -164,25 +180,29 @@ impl ConsumeLink {
         mut events: Events,
         up: Up<'_>,
     ) -> Result<(), End> {
-        let (channel, consumer, mut messages) = self.consume(generation, &mut events).await?;
-        let (commands, mut said) = mpsc::unbounded_channel();
-        let mut session = Session {
-            channel,
-            acks: Acks::new(),
-            frames: Vec::new(),
-            commands,
-        };
-        up.done();
+        let channel = self.open(generation, &mut events).await?;
+        let (mut session, mut said) = Session::new(channel);
+        let (mut receiving, mut up) = (None, Some(up));
         let (mut buffer, mut answers) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
-        let mut cancelled = false;
         loop {
+            self.follow(generation, &mut session, &mut receiving, &mut events)
+                .await?;
+            if let Some(up) = up.take() {
+                up.done();
+            }
+            if receiving.is_none() && session.open() == 0 && said.is_empty() {
+                if self.wish() == Wish::Stop {
+                    return Ok(());
+                }
+                self.end.quiet.send_replace(true);
+            }
             tokio::select! {
                 biased;
-                Some(event) = events.recv() => gone(event, cancelled)?,
+                Some(event) = events.recv() => gone(event, receiving.is_none())?,
                 _ = said.recv_many(&mut answers, BURST) => {
                     self.answer(generation, &mut session, &mut answers).await?;
                 }
-                taken = messages.recv_many(&mut buffer, BURST), if !cancelled => {
+                taken = recv_some(&mut receiving, &mut buffer) => {
                     if taken == 0 {
                         return Err(End::Broken("the deliveries ended".to_owned()));
                     }
@@ -190,30 +210,24 @@ impl ConsumeLink {
                         self.deliver(&mut session, message)?;
                     }
                 }
-                _ = &mut self.stop, if !self.stopping => self.stopping = true,
-            }
-            if self.stopping && !cancelled {
-                cancelled = true;
-                let cancel = BasicCancelArguments::new(&consumer);
-                generation
-                    .call(session.channel.basic_cancel(cancel))
-                    .await?;
-                messages.close();
-                while let Ok(message) = messages.try_recv() {
-                    self.deliver(&mut session, message)?;
-                }
-            }
-            if cancelled && session.acks.open() == 0 && said.is_empty() {
-                return Ok(());
+                () = self.wish_changed(), if !self.dropped => {}
             }
         }
+    }
+}
+
+/// Waits for deliveries; for ever if there is no subscription.
+async fn recv_some(receiving: &mut Option<Receiving>, buffer: &mut Vec<ConsumerMessage>) -> usize {
+    match receiving {
+        Some((_, messages)) => messages.recv_many(buffer, BURST).await,
+        None => std::future::pending().await,
     }
 }
 
 /// How RabbitMQ up to 4.2 says that it took back what was not answered in time.
 const TIMED_OUT: &str = "delivery acknowledgement";
 
-fn gone(event: Event, cancelled: bool) -> Result<(), End> {
+pub(super) fn gone(event: Event, cancelled: bool) -> Result<(), End> {
     match event {
         Event::Closed { code: 406, text } if text.contains(TIMED_OUT) => {
             Err(End::Broken(format!(
@@ -250,9 +264,8 @@ impl Serve for ConsumeLink {
     }
 
     async fn idle(&mut self) {
-        if !self.stopping {
-            let _told = (&mut self.stop).await;
-            self.stopping = true;
+        while self.wish() != Wish::Stop {
+            self.wish_changed().await;
         }
     }
 }

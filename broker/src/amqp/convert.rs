@@ -1,6 +1,6 @@
 //! Between our messages and amqprs's.
 
-use amqprs::channel::{BasicPublishArguments, ConsumerMessage};
+use amqprs::channel::{BasicPublishArguments, ConsumerMessage, GetMessage};
 use amqprs::{BasicProperties, FieldTable, FieldValue, ShortStr};
 use bytes::Bytes;
 use homing_protocol::{Death, Destination, Header, HeaderValue, Message, Properties, Received};
@@ -89,6 +89,25 @@ fn field(value: &HeaderValue) -> Option<FieldValue> {
 pub(super) fn from_amqp(message: ConsumerMessage) -> Option<(u64, Received)> {
     let deliver = message.deliver?;
     let from = message.basic_properties.unwrap_or_default();
+    let place = (deliver.exchange().clone(), deliver.routing_key().clone());
+    let body = message.content.unwrap_or_default();
+    let received = received(place, deliver.redelivered(), &from, body);
+    Some((deliver.delivery_tag(), received))
+}
+
+/// The same for a message that was asked for.
+pub(super) fn from_get((get, from, body): GetMessage) -> (u64, Received) {
+    let place = (get.exchange().clone(), get.routing_key().clone());
+    let received = received(place, get.redelivered(), &from, body);
+    (get.delivery_tag(), received)
+}
+
+fn received(
+    (exchange, routing_key): (String, String),
+    redelivered: bool,
+    from: &BasicProperties,
+    body: Vec<u8>,
+) -> Received {
     let mut headers = Vec::new();
     let (mut count, mut deaths) = (0, Vec::new());
     if let Some(table) = from.headers() {
@@ -103,8 +122,7 @@ pub(super) fn from_amqp(message: ConsumerMessage) -> Option<(u64, Received)> {
     }
     // The table has no order of its own.
     headers.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let redelivered = deliver.redelivered();
-    let received = Received {
+    Received {
         properties: Properties {
             message_id: from.message_id().cloned(),
             correlation_id: from.correlation_id().cloned(),
@@ -116,9 +134,9 @@ pub(super) fn from_amqp(message: ConsumerMessage) -> Option<(u64, Received)> {
             app_id: from.app_id().cloned(),
             headers,
         },
-        body: Bytes::from(message.content.unwrap_or_default()),
-        exchange: deliver.exchange().clone(),
-        routing_key: deliver.routing_key().clone(),
+        body: Bytes::from(body),
+        exchange,
+        routing_key,
         redelivered,
         // A publisher can put any count on a first delivery.
         delivery_count: match redelivered {
@@ -126,8 +144,7 @@ pub(super) fn from_amqp(message: ConsumerMessage) -> Option<(u64, Received)> {
             false => 0,
         },
         deaths,
-    };
-    Some((deliver.delivery_tag(), received))
+    }
 }
 
 fn integer(value: &FieldValue) -> Option<i64> {

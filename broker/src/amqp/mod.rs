@@ -15,6 +15,8 @@ mod link;
 mod outgoing;
 mod probe;
 mod publish;
+mod pull;
+mod session;
 mod url;
 
 use std::num::NonZeroU16;
@@ -26,7 +28,9 @@ use homing_protocol::topology::Topology;
 use tokio::sync::mpsc;
 
 use crate::error::BrokerError;
-use crate::{Broker, Consumer, Depth, Difference, Inbox, Patience, Publisher, Source, Window};
+use crate::{
+    Broker, Consumer, Depth, Difference, Inbox, Patience, Publisher, Puller, Source, Window,
+};
 
 pub use url::{AmqpUrl, UrlError};
 
@@ -55,6 +59,14 @@ impl Rabbit {
     fn who(&self) -> (String, String) {
         let url = &self.settings.url;
         (url.place(), url.user.clone())
+    }
+
+    fn queue(&self, source: &Source) -> String {
+        match source {
+            Source::Tasks(queue) => self.topology.queue(queue),
+            Source::Results => self.topology.results(),
+            Source::Dead => self.topology.dead(),
+        }
     }
 
     async fn ask(&self, job: admin::Job) -> Result<admin::Found, BrokerError> {
@@ -98,15 +110,22 @@ impl Broker for Rabbit {
         prefetch: NonZeroU16,
     ) -> BoxFuture<'_, Result<Consumer, BrokerError>> {
         async move {
-            let queue = match source {
-                Source::Tasks(queue) => self.topology.queue(&queue),
-                Source::Results => self.topology.results(),
-                Source::Dead => self.topology.dead(),
-            };
+            let queue = self.queue(&source);
             let purpose = format!("consumer of {queue}");
             let (consumer, link) = consume::ConsumeLink::new(self.who(), queue, prefetch);
             link::start(Arc::clone(&self.settings), &purpose, link).await?;
             Ok(consumer)
+        }
+        .boxed()
+    }
+
+    fn puller(&self, source: Source) -> BoxFuture<'_, Result<Puller, BrokerError>> {
+        async move {
+            let queue = self.queue(&source);
+            let purpose = format!("puller of {queue}");
+            let (puller, link) = pull::PullLink::new(self.who(), queue);
+            link::start(Arc::clone(&self.settings), &purpose, link).await?;
+            Ok(puller)
         }
         .boxed()
     }

@@ -6,14 +6,17 @@ use std::thread;
 use std::time::Duration;
 
 use homing_tests::kind::{
-    Abort, Big, Block, Echo, Fail, Flaky, Gate, Hang, Panic, PanicWith, Refuse, Sleep, Slow,
-    TooLittle,
+    Abort, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Panic, PanicWith, Refuse, Sleep,
+    Slow, TooLittle,
 };
 use homing_tests::{Journal, JournalWriter};
 use homing_worker::{Attempt, AttemptError, Worker, worker_main};
 
 /// How often a handler that waits for a file looks for it.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// What a handler that takes all memory asks for at once: 64 MiB.
+const MEMORY_STEP: usize = 64 << 20;
 
 type Runs = Attempt<JournalWriter>;
 
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
             .handler(refuse)
             .handler(panic)
             .handler(abort)
+            .blocking_handler(die)
             .handler(gate)
             .blocking_handler(block)
             .handler(slow)
@@ -85,6 +89,38 @@ async fn abort(task: Abort, attempt: Runs) -> Result<u32, AttemptError> {
         std::process::abort();
     }
     Ok(task.times)
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a handler is given its task and attempt"
+)]
+fn die(task: Die, attempt: Runs) -> Result<(), AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    match task.by {
+        Death::Abort => std::process::abort(),
+        Death::Overflow => {
+            std::hint::black_box(overflow(0));
+        }
+        Death::Memory => {
+            let mut taken = Vec::new();
+            loop {
+                // Never written to, so that it costs address space alone.
+                taken.push(std::hint::black_box(vec![0_u8; MEMORY_STEP]));
+            }
+        }
+        Death::Kill => {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL)?;
+        }
+    }
+    Ok(())
+}
+
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    overflow(depth + 1) + std::hint::black_box(frame[0])
 }
 
 async fn gate(task: Gate, attempt: Runs) -> Result<(), AttemptError> {

@@ -14,7 +14,7 @@ use homing_tests::{Pipeline, World, eventually};
 const TASKS: u64 = 8;
 
 /// A message that carries these tasks, and their ids.
-fn bundle<T: Task>(tasks: impl Iterator<Item = T>) -> (Message, Vec<TaskId>) {
+pub(crate) fn bundle<T: Task>(tasks: impl Iterator<Item = T>) -> (Message, Vec<TaskId>) {
     let now = Timestamp::from(SystemTime::now());
     let envelope = |task: T| {
         let payload = Payload::encode("a payload", &task, ContentType::MessagePack, 1_000);

@@ -16,6 +16,7 @@ mod foreign;
 mod kills;
 mod link;
 mod link_faults;
+mod poison;
 mod private_broker;
 mod raw;
 mod refusals;

@@ -1,9 +1,12 @@
 //! Tasks that kill their worker, and tasks that were only near.
 
-use homing_protocol::{Reason, Status, TaskId};
+use homing_broker::Window;
+use homing_protocol::{Destination, QueueName, Reason, Status, TaskId};
 use homing_store::{Record, Store};
-use homing_tests::kind::{Abort, Sleep};
+use homing_tests::kind::{Abort, Echo, Gate, Sleep};
 use homing_tests::{Process, TEST_WORKER, World, eventually};
+
+use crate::bundles::bundle;
 
 /// Tasks that do no harm.
 const INNOCENT: usize = 200;
@@ -74,4 +77,39 @@ async fn a_task_that_kills_every_worker_ends_dead_and_takes_no_other_with_it() {
     assert!(runs >= CRASHES - 1, "dead after {runs} runs only");
     assert_eq!(recovered.report.status, Status::Succeeded);
     eprintln!("a poison task dead after {runs} runs; {INNOCENT} innocent ones succeeded");
+}
+
+#[tokio::test]
+async fn a_suspect_is_not_counted_for_crashes_while_another_task_ran() {
+    let world = World::start().await;
+    let _collector = world.collector("collector").await;
+    let (store, producer) = (world.store().await, world.producer().await);
+    let file = world.gate("gate");
+    let long = producer.submit(Gate { file }).await.unwrap().id();
+    let (mut message, ids) = bundle([Echo { n: 7 }].into_iter());
+    message.destination = Destination::Queue(QueueName::suspect());
+    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+
+    for kill in 1..=CRASHES {
+        let name = format!("worker-{kill}");
+        let flags = ["--concurrency", "1", "--quiet"];
+        let mut worker = world.start_program(&name, TEST_WORKER, &flags);
+        let began = async || (world.journal().began(long) >= kill).then_some(());
+        eventually("the long task began again", began).await;
+        if kill == 1 {
+            let confirm = publisher.publish(message.clone()).await.unwrap();
+            confirm.await.unwrap();
+        }
+        worker.kill().await;
+    }
+    world.open_gate("gate");
+    let _worker = world.worker("last", &["--quiet"]).await;
+
+    for id in [long, ids[0]] {
+        let record = eventually("it is closed", async || {
+            let record = store.record(id).await.unwrap();
+            record.filter(|record| record.report.status.is_closed())
+        });
+        assert_eq!(record.await.report.status, Status::Succeeded);
+    }
 }

@@ -102,7 +102,10 @@ impl Engine {
                 self.settle(task, past, settlement).await;
                 drop(room);
             }
-            Executed::CutOff => Tally::add(&self.tally.cut_off, 1),
+            Executed::CutOff => {
+                Tally::add(&self.tally.cut_off, 1);
+                self.give_back(task).await;
+            }
             Executed::Wedged => self.wedge(&task.envelope, past),
         }
     }
@@ -111,7 +114,7 @@ impl Engine {
     /// broker would take it back before its attempt has ended, and with it all
     /// else that this worker holds. Published anew and not returned, because
     /// RabbitMQ would count a return as if a worker had died.
-    async fn hand_back(&self, mut task: TaskDelivery) {
+    async fn hand_back(&self, task: TaskDelivery) {
         tracing::warn!(
             task.id = %task.envelope.id,
             task.kind = %task.envelope.kind,
@@ -120,12 +123,7 @@ impl Engine {
              it goes to the end of its queue; a lower --prefetch leaves it to others earlier",
             task.envelope.id,
         );
-        let crashes = triage::crashes_with(&task.envelope, task.returns);
-        triage::carry_crashes(&mut task.envelope, crashes);
-        let received = task.as_received();
-        let to = Destination::Queue(QueueName::clone(&task.queue));
-        self.republish(task.token, &received, &[task.envelope], &to, &task.queue)
-            .await;
+        self.publish_again(task).await;
     }
 
     /// Room for an attempt: of its kind first, so that one that waits for its
@@ -183,6 +181,23 @@ impl Engine {
         );
         Tally::add(&self.tally.wedged, 1);
         self.ending.begin(Cause::Wedged);
+    }
+
+    /// Gives back a task that was cut off. A suspect is published again, since
+    /// the broker would count its return as a crash.
+    async fn give_back(&self, task: TaskDelivery) {
+        if *task.queue != QueueName::suspect() {
+            return;
+        }
+        self.publish_again(task).await;
+    }
+
+    /// Puts a task at the end of its queue, with its crashes.
+    async fn publish_again(&self, mut task: TaskDelivery) {
+        let crashes = triage::crashes_with(&task.envelope, task.returns);
+        triage::carry_crashes(&mut task.envelope, crashes);
+        let to = Destination::Queue(QueueName::clone(&task.queue));
+        self.send_on(task, &to).await;
     }
 
     async fn settle(&self, task: TaskDelivery, past: Past, settlement: Settlement) {

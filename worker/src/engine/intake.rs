@@ -28,31 +28,38 @@ pub(super) struct TaskDelivery {
     pub(super) returns: u32,
 }
 
-/// Opens a consumer for each queue of the configuration, and one for the
-/// suspects, which come one at a time.
+/// Opens a consumer for each queue of the configuration.
 pub(super) async fn open(
     broker: &dyn Broker,
     config: &crate::WorkerConfig,
 ) -> Result<Vec<(Consumer, QueueName)>, RunError> {
     let prefetch = NonZeroU16::new(config.prefetch).unwrap_or(NonZeroU16::MIN);
-    let named = config.queues.iter().map(|queue| (queue.clone(), prefetch));
-    let suspect = (QueueName::suspect(), NonZeroU16::MIN);
-    let mut consumers = Vec::with_capacity(config.queues.len() + 1);
-    for (queue, prefetch) in named.chain([suspect]) {
+    let mut consumers = Vec::with_capacity(config.queues.len());
+    for queue in &config.queues {
         let source = Source::Tasks(queue.clone());
-        consumers.push((broker.consumer(source, prefetch).await?, queue));
+        consumers.push((broker.consumer(source, prefetch).await?, queue.clone()));
     }
     Ok(consumers)
 }
 
 /// Takes deliveries until the worker stops, then waits until each is answered.
+/// While suspects have their turn there are none.
 pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: QueueName) {
     let queue = Arc::new(queue);
     let mut deliveries = Vec::with_capacity(TAKEN_MAX);
+    let mut suspects_turn = engine.suspects_turn.subscribe();
     loop {
         let taken = tokio::select! {
             biased;
             () = engine.stopping.cancelled() => break,
+            Ok(()) = suspects_turn.changed() => {
+                if *suspects_turn.borrow_and_update() {
+                    consumer.hold();
+                } else {
+                    consumer.resume();
+                }
+                continue;
+            }
             taken = consumer.recv_many(&mut deliveries, TAKEN_MAX) => taken,
         };
         if taken == 0 {
@@ -73,7 +80,7 @@ pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: Queu
 
 impl Engine {
     /// Deals with a delivery, from reading it to its answer.
-    async fn take(self: Arc<Self>, delivery: Delivery, queue: Arc<QueueName>) {
+    pub(super) async fn take(self: Arc<Self>, delivery: Delivery, queue: Arc<QueueName>) {
         crash_point(Point::WorkerReceived);
         let Delivery { received, token } = delivery;
         let default_kind = self.config.default_kind.as_ref();
@@ -86,7 +93,7 @@ impl Engine {
                 return;
             }
         };
-        match triage::whole(&received, &identity) {
+        match triage::whole(&received, &identity, &queue) {
             Whole::Split | Whole::Name => {
                 self.publish_singly(token, &received, &identity, &queue)
                     .await;
@@ -156,9 +163,8 @@ impl Engine {
         let queue = QueueName::clone(&task.queue);
         let to = match triage {
             Triage::Run => return self.start(task, 1).await,
-            Triage::RunAlone => {
-                return self.start(task, self.config.concurrency.into()).await;
-            }
+            // In its turn all the room is its own.
+            Triage::RunAlone => return self.start(task, 0).await,
             Triage::Dead(reason, detail) => return self.dead(task, reason, &detail).await,
             Triage::Suspect => {
                 tracing::warn!(task.id = %task.envelope.id, task.kind = %task.envelope.kind,
@@ -175,9 +181,18 @@ impl Engine {
                 destination(queue, UNKNOWN_SUSPECT_DELAY)
             }
         };
+        let is_suspect = to == Destination::Queue(QueueName::suspect());
+        self.send_on(task, &to).await;
+        if is_suspect {
+            self.suspected.notify_one();
+        }
+    }
+
+    /// Publishes a task again instead of its delivery.
+    pub(super) async fn send_on(&self, task: TaskDelivery, to: &Destination) {
         let received = task.as_received();
         let tasks = [task.envelope];
-        self.republish(task.token, &received, &tasks, &to, &task.queue)
+        self.republish(task.token, &received, &tasks, to, &task.queue)
             .await;
     }
 }

@@ -25,14 +25,15 @@ mod outbox;
 mod publish;
 mod record;
 mod reply;
+mod suspects;
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use homing_broker::{Broker, Window};
-use homing_protocol::{Namespace, Timestamp};
-use tokio::sync::{Semaphore, mpsc};
+use homing_broker::{Broker, Source, Window};
+use homing_protocol::{Namespace, QueueName, Timestamp};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -46,6 +47,7 @@ use ending::Ending;
 use outbox::Outbox;
 use publish::Publishing;
 use reply::Replies;
+use suspects::Lane;
 
 /// What all tasks of a running worker share.
 struct Engine {
@@ -64,6 +66,10 @@ struct Engine {
     dropped: CancellationToken,
     /// Cancelled when the intake is to stop.
     stopping: CancellationToken,
+    /// Whether it is the turn of the suspects; while it is, nothing else comes.
+    suspects_turn: watch::Sender<bool>,
+    /// Told when this worker finds a suspect.
+    suspected: Notify,
     ending: Ending,
     publishing: Publishing,
     outbox: Outbox,
@@ -74,7 +80,7 @@ struct Engine {
 /// A worker that runs. Dropped, all of it ends at once.
 struct Running {
     engine: Arc<Engine>,
-    /// One task per consumer.
+    /// One task per consumer, and the lane of the suspects.
     intakes: JoinSet<()>,
     /// The outbox and the replies.
     senders: JoinSet<()>,
@@ -115,6 +121,8 @@ async fn open(
     }
     let publisher = broker.publisher(Window::DEFAULT).await?;
     let consumers = intake::open(broker.as_ref(), &config).await?;
+    let suspects = Source::Tasks(QueueName::suspect());
+    let suspects = broker.puller(suspects).await?;
     let ending = Ending::default();
     let flush = CancellationToken::new();
     let publishing = Publishing::new(publisher, ending.clone());
@@ -130,6 +138,8 @@ async fn open(
         cutoff: Cutoff::default(),
         dropped: CancellationToken::new(),
         stopping: CancellationToken::new(),
+        suspects_turn: watch::Sender::new(false),
+        suspected: Notify::new(),
         ending,
         publishing,
         outbox,
@@ -141,6 +151,12 @@ async fn open(
     senders.spawn(outbox::send(Arc::clone(&engine), settled, flush.clone()));
     senders.spawn(reply::send(broker, answers, flush.clone()));
     let mut intakes = JoinSet::new();
+    let lane = Lane {
+        engine: Arc::clone(&engine),
+        suspects,
+        quiets: consumers.iter().map(|(c, _)| c.quiet()).collect(),
+    };
+    intakes.spawn(suspects::run(lane));
     for (consumer, queue) in consumers {
         intakes.spawn(intake::run(Arc::clone(&engine), consumer, queue));
     }

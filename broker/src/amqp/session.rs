@@ -1,0 +1,78 @@
+//! One channel that receives: which deliveries are open, and their answers.
+
+use amqprs::channel::{BasicAckArguments, BasicNackArguments, Channel, QueueDeclareArguments};
+use homing_faults::{Point, crash_point};
+use tokio::sync::mpsc;
+
+use super::acks::{Acks, Frame};
+use super::generation::{End, Generation};
+use crate::consumer::{Command, Token};
+
+/// The state of one connection.
+pub(super) struct Session {
+    pub(super) channel: Channel,
+    acks: Acks,
+    frames: Vec<Frame>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Session {
+    /// Of a new channel; and what the tokens of its deliveries will say.
+    pub(super) fn new(channel: Channel) -> (Self, mpsc::UnboundedReceiver<Command>) {
+        let (commands, said) = mpsc::unbounded_channel();
+        let session = Self {
+            channel,
+            acks: Acks::new(),
+            frames: Vec::new(),
+            commands,
+        };
+        (session, said)
+    }
+
+    /// Takes note of a delivery. Answers whether its tag is the next in order.
+    pub(super) fn delivered(&mut self, tag: u64) -> bool {
+        self.acks.delivered(tag)
+    }
+
+    /// The right to answer for the delivery with this tag.
+    pub(super) fn token(&self, tag: u64) -> Token {
+        Token::new(tag, self.commands.clone())
+    }
+
+    /// How many deliveries have no answer.
+    pub(super) const fn open(&self) -> usize {
+        self.acks.open()
+    }
+
+    /// Sends these answers.
+    pub(super) async fn answer(
+        &mut self,
+        generation: &Generation,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), End> {
+        for Command::Answer(tag, answer) in commands.drain(..) {
+            self.acks.answer(tag, answer);
+        }
+        self.acks.frames(&mut self.frames);
+        crash_point(Point::LinkBeforeAck);
+        for frame in self.frames.drain(..) {
+            match frame {
+                Frame::Ack { tag, multiple } => {
+                    let ack = BasicAckArguments::new(tag, multiple);
+                    generation.call(self.channel.basic_ack(ack)).await?;
+                }
+                Frame::Requeue { tag } => {
+                    let nack = BasicNackArguments::new(tag, false, true);
+                    generation.call(self.channel.basic_nack(nack)).await?;
+                }
+            }
+        }
+        crash_point(Point::LinkAcked);
+        Ok(())
+    }
+}
+
+/// Asks whether a queue is there, and how much waits in it.
+pub(super) fn passive(queue: &str) -> QueueDeclareArguments {
+    QueueDeclareArguments::new(queue).passive(true).finish()
+}
