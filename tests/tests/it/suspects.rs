@@ -14,6 +14,10 @@ const INNOCENT: usize = 200;
 /// Crashes before a task is a suspect, and alone before it is dead.
 const CRASHES: usize = 3 + 10;
 
+/// Enough for a task to be dead that is counted for each, and too few for one
+/// that is first counted as a task among others.
+const KILLS: usize = 11;
+
 /// Starts a worker again whenever it has died.
 struct Reviver<'a> {
     world: &'a World,
@@ -90,7 +94,7 @@ async fn a_suspect_is_not_counted_for_crashes_while_another_task_ran() {
     message.destination = Destination::Queue(QueueName::suspect());
     let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
 
-    for kill in 1..=CRASHES {
+    for kill in 1..=KILLS {
         let name = format!("worker-{kill}");
         let flags = ["--concurrency", "1", "--quiet"];
         let mut worker = world.start_program(&name, TEST_WORKER, &flags);
