@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use futures::future::BoxFuture;
 use homing_broker::{
-    Broker, BrokerError, Consumer, Depth, Difference, Inbox, Publisher, Source, Window,
+    Broker, BrokerError, Consumer, Depth, Difference, Inbox, Publisher, Puller, Source, Window,
 };
 use homing_collector::CollectorConfig;
 use homing_producer::Producer;
@@ -51,6 +51,10 @@ impl Broker for Split {
             _ => &self.tasks,
         };
         broker.consumer(source, prefetch)
+    }
+
+    fn puller(&self, source: Source) -> BoxFuture<'_, Result<Puller, BrokerError>> {
+        self.suspects.puller(source)
     }
 
     fn inbox(&self) -> BoxFuture<'_, Result<Inbox, BrokerError>> {
