@@ -123,11 +123,12 @@ pub enum InboxEvent {
 pub struct Depth {
     /// The queue's full name.
     pub queue: String,
-    /// Messages that wait; `None` if the queue does not exist.
+    /// Messages that wait; `None` if the queue does not exist, or its leader did
+    /// not answer in time.
     pub ready: Option<u64>,
     /// Messages delivered and not answered; `None` where it cannot be known.
     pub unacked: Option<u64>,
-    /// Consumers; `None` if the queue does not exist.
+    /// Consumers; `None` as for `ready`.
     pub consumers: Option<u64>,
 }
 

@@ -7,7 +7,9 @@ use clap::{Command, CommandFactory, Parser, Subcommand};
 use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
-use crate::{collector, help, list, queues, show, stats, submit, tail, topology, wait, worker};
+use crate::{
+    audit, collector, help, list, queues, show, stats, submit, tail, topology, wait, worker,
+};
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
 #[derive(Debug, Parser)]
@@ -46,6 +48,7 @@ pub(crate) enum OtherVerb {
     List(list::ListArgs),
     Stats(stats::StatsArgs),
     Queues(queues::QueuesArgs),
+    Audit(audit::AuditArgs),
     Topology(topology::TopologyArgs),
 }
 
@@ -88,6 +91,7 @@ impl OtherVerb {
             Self::List(args) => list::run(args, settings).await,
             Self::Stats(args) => stats::run(args, settings).await,
             Self::Queues(args) => queues::run(args, settings).await,
+            Self::Audit(args) => audit::run(args, settings).await,
             Self::Topology(args) => topology::run(args, settings).await,
         }
     }

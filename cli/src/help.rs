@@ -21,6 +21,7 @@ Watch:
   list        List stored outcomes, newest first
   stats       Counts, rates and times, per kind or of a batch
   queues      Ready, in flight, delayed and dead, per queue
+  audit       Whether every task has an answer, or where it may be
 
 Repair:
   topology    Create or compare exchanges and queues

@@ -3,6 +3,7 @@
 //! One file per verb, over the crates that do the work. Answers go to stdout,
 //! talk and errors to stderr; every ending has an exit code ([`exit::Exit`]).
 
+mod audit;
 mod batch_stats;
 mod clean;
 mod cli;
@@ -10,6 +11,7 @@ mod collector;
 mod exit;
 mod help;
 mod list;
+mod management;
 mod output;
 mod queues;
 mod record_line;

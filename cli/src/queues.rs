@@ -5,6 +5,7 @@ use homing_protocol::QueueName;
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::management::ManagementArgs;
 use crate::output::{Line, Output};
 use crate::settings::Settings;
 use crate::table::{Cell, Column, Fit};
@@ -12,7 +13,8 @@ use crate::trouble::Trouble;
 
 const EXAMPLES: &str = "\
 `-` is what cannot be known: AMQP does not tell what is unacked, nor anything of
-a queue that does not exist. `delay.*` is all queues of delayed tasks together.
+a queue that does not exist. RabbitMQ's management API tells what is unacked, some
+seconds late. `delay.*` is all queues of delayed tasks together.
 
 Examples:
   homing queues
@@ -30,6 +32,9 @@ pub(crate) struct QueuesArgs {
         env = "HOMING_QUEUES"
     )]
     queues: Vec<QueueName>,
+
+    #[command(flatten)]
+    management: ManagementArgs,
 }
 
 #[derive(Debug, Eq, PartialEq, Serialize)]
@@ -61,8 +66,18 @@ impl Line for QueueLine {
 pub(crate) async fn run(args: QueuesArgs, settings: &Settings) -> Result<Exit, Trouble> {
     let link = settings.link(&args.queues)?;
 
+    let management = args.management.open(settings)?;
+
     let depths = link.broker.depths().await;
-    let depths = depths.map_err(|error| link.trouble(&error))?;
+    let mut depths = depths.map_err(|error| link.trouble(&error))?;
+    if let Some(management) = management {
+        let told = management.queues().await;
+        let told = told.map_err(|error| management.trouble(&error))?;
+        for depth in &mut depths {
+            let queue = told.iter().find(|queue| queue.name == depth.queue);
+            depth.unacked = queue.and_then(|queue| queue.unacked);
+        }
+    }
 
     let delays = link.broker.topology().delays();
     let all = settings.namespace.name("delay.*");

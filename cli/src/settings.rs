@@ -167,7 +167,12 @@ impl Settings {
         Ok(Link { broker, from })
     }
 
-    fn broker_url(&self) -> Result<Setting<AmqpUrl>, Trouble> {
+    /// Where the broker is.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if none is set, or its URL is none.
+    pub(crate) fn broker_url(&self) -> Result<Setting<AmqpUrl>, Trouble> {
         let sources = [
             ("--broker ", self.broker.clone()),
             ("HOMING_BROKER=", variable("HOMING_BROKER")),
@@ -251,6 +256,6 @@ fn parse<T: FromStr + Display>(name: &'static str, text: &str) -> Result<Setting
 }
 
 /// A variable's value; an empty one is not there.
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }

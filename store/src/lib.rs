@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod batch;
 mod error;
 mod filter;
@@ -41,6 +42,7 @@ mod url;
 mod wait;
 mod writer;
 
+pub use audit::{BatchAudit, LoneAudit, Unclosed};
 pub use batch::{Batch, BatchRef};
 pub use error::{StoreError, WaitError};
 pub use filter::{DeadFilter, Filter, KindPattern, PatternError};

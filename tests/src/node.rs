@@ -23,12 +23,33 @@ impl Node {
     ///
     /// Panics if it does not start: a missing broker fails a test.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with RabbitMQ's management API.
+    pub fn start_with_management() -> Self {
+        Self::start_with(&["--management"])
+    }
+
+    fn start_with(flags: &[&str]) -> Self {
         let mut node = Self {
             dir: folder(),
             url: String::new(),
         };
-        node.url = node.start_again();
+        node.url = node.start_flagged(flags);
         node
+    }
+
+    /// The URL of its management API.
+    ///
+    /// # Panics
+    ///
+    /// Panics if its own URL has no port.
+    pub fn management_url(&self) -> String {
+        let (_, place) = self.url.rsplit_once(':').expect("a port");
+        let port = place.split('/').next().and_then(|port| port.parse().ok());
+        let port: u16 = port.expect("a port");
+        format!("http://127.0.0.1:{}", port + 3)
     }
 
     /// Its URL, which stays the same as long as it lives.
@@ -53,8 +74,13 @@ impl Node {
     /// Starts it again after a stop or kill, with the same port and data, waits
     /// until it answers, and gives its URL.
     pub fn start_again(&self) -> String {
+        self.start_flagged(&[])
+    }
+
+    fn start_flagged(&self, flags: &[&str]) -> String {
         let owner = std::process::id().to_string();
-        script(&["start", "--owner", &owner, path(&self.dir)])
+        let owned = ["--owner", &owner, path(&self.dir)];
+        script(&[&["start"], flags, &owned].concat())
     }
 
     /// Runs `rabbitmqctl` against it and gives what that prints.

@@ -1,6 +1,7 @@
 //! What is asked and changed once, over a connection of its own.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use amqprs::channel::{
     Channel, ExchangeBindArguments, ExchangeDeclareArguments, ExchangeDeleteArguments,
@@ -14,6 +15,11 @@ use super::generation::{End, Event, Generation};
 use super::link::{Events, Serve, Settings, Up, start};
 use crate::error::BrokerError;
 use crate::{Depth, Difference};
+
+/// Asked for a queue whose leader does not answer within 250 ms, RabbitMQ says
+/// that it is empty (`rabbit_quorum_queue:stat`): a 0 that took about as long is
+/// not known.
+const LEADER_TIME_MAX: Duration = Duration::from_millis(240);
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -223,8 +229,11 @@ async fn depth(desk: &mut Desk<'_>, queue: String) -> Result<Depth, End> {
         let arguments = QueueDeclareArguments::new(&queue).passive(true).finish();
         channel.queue_declare(arguments).await
     };
+    let asked = Instant::now();
     let counts = desk.ask(passive).await?.ok().flatten();
+    let in_time = asked.elapsed() < LEADER_TIME_MAX;
     let (ready, consumers) = match counts {
+        Some((_, 0, _)) if !in_time => (None, None),
         Some((_, ready, consumers)) => (Some(u64::from(ready)), Some(u64::from(consumers))),
         None => (None, None),
     };

@@ -106,6 +106,21 @@ impl FromStr for AmqpUrl {
 }
 
 impl AmqpUrl {
+    /// The user.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The password: never to be shown.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// The virtual host.
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
     /// Host and port of each, for people.
     pub(super) fn place(&self) -> String {
         let places = self.hosts.iter().map(|(host, port)| place(host, *port));

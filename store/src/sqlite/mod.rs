@@ -11,6 +11,7 @@
 //! opened twice by us in one process for that: closing any handle of it would
 //! drop SQLite's own locks (<https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>).
 
+mod audit;
 mod batch;
 mod columns;
 mod count;
@@ -28,6 +29,7 @@ mod tail;
 mod tally;
 mod writer;
 
+pub(crate) use audit::{audit_batch, audit_lone, known_batches, unclosed};
 pub(crate) use batch::{batch, batch_tasks, batches};
 pub(crate) use count::stats;
 pub(crate) use dead::{dead, dead_letter};

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on has failed, its steps included"
 )]
 
+mod audit;
 mod bundles;
 mod byte_cuts;
 mod cli;

@@ -2,6 +2,7 @@
 //! and a broker that is gone for a while.
 
 mod alarm;
+mod audit;
 mod consumer_timeout;
 mod errors;
 mod outage;

@@ -1,0 +1,100 @@
+//! What is stored of a batch, row by row.
+
+use homing_protocol::{BatchId, Status, TaskId};
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use super::batch::batch;
+use super::columns;
+use super::fault::{Answer, Fault};
+use crate::audit::{BatchAudit, Gaps, LoneAudit, Unclosed};
+use crate::batch::BatchRef;
+
+/// What is stored of a batch, `None` if that is nothing.
+pub(crate) fn audit_batch(db: &Connection, name: &BatchRef) -> Answer<Option<BatchAudit>> {
+    let Some(batch) = batch(db, name)? else {
+        return Ok(None);
+    };
+    let mut statement = db.prepare_cached(
+        "SELECT task, \"row\", status FROM tasks WHERE batch = ?1 AND newest ORDER BY \"row\"",
+    )?;
+    let mut rows = statement.query([batch.id.as_bytes()])?;
+    let (mut gaps, mut closed, mut unclosed) = (Gaps::default(), 0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let found = to_unclosed(row)?;
+        if found.status.is_some_and(Status::is_closed) {
+            closed += 1;
+            found.row.into_iter().for_each(|row| gaps.note(row));
+        } else {
+            unclosed.push(found);
+        }
+    }
+    Ok(Some(BatchAudit {
+        closed,
+        unclosed,
+        rows: gaps.end(batch.total.unwrap_or(0)),
+        batch,
+    }))
+}
+
+/// Every batch that something is stored of, its record or a task, the newest
+/// first: ids begin with the time.
+pub(crate) fn known_batches(db: &Connection) -> Answer<Vec<BatchId>> {
+    let mut statement = db.prepare_cached(
+        "SELECT batch FROM batches UNION SELECT batch FROM batch_counts ORDER BY batch DESC",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut batches = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = columns::uuid_or_none(row, 0)?.ok_or_else(|| Fault::corrupt(0, "no id"))?;
+        batches.push(id.into());
+    }
+    Ok(batches)
+}
+
+/// What is stored of the tasks that are in no batch.
+pub(crate) fn audit_lone(db: &Connection) -> Answer<LoneAudit> {
+    let closed = "SELECT count(*) FROM tasks
+        WHERE batch IS NULL AND newest AND status <> 'retrying'";
+    let mut statement = db.prepare_cached(
+        "SELECT task, \"row\", status FROM tasks INDEXED BY tasks_other
+         WHERE batch IS NULL AND newest AND status = 'retrying' AND status <> 'succeeded'
+         ORDER BY position",
+    )?;
+    let unclosed = statement.query_map([], to_unclosed)?;
+    Ok(LoneAudit {
+        unclosed: unclosed.collect::<Result<_, _>>()?,
+        closed: db
+            .prepare_cached(closed)?
+            .query_row([], |row| columns::natural(row, 0))?,
+    })
+}
+
+/// Those of `tasks` without an answer, in the same order.
+pub(crate) fn unclosed(db: &Connection, tasks: &[TaskId]) -> Answer<Vec<Unclosed>> {
+    let mut statement = db.prepare_cached(
+        "SELECT task, \"row\", status FROM tasks WHERE task = ?1 ORDER BY run DESC LIMIT 1",
+    )?;
+    let mut found = Vec::new();
+    for task in tasks {
+        let row = statement.query_row([task.as_bytes()], to_unclosed);
+        let stored = row.optional()?.unwrap_or(Unclosed {
+            task: *task,
+            row: None,
+            status: None,
+        });
+        if !stored.status.is_some_and(Status::is_closed) {
+            found.push(stored);
+        }
+    }
+    Ok(found)
+}
+
+fn to_unclosed(row: &Row<'_>) -> rusqlite::Result<Unclosed> {
+    let task = columns::uuid_or_none(row, 0)?.ok_or_else(|| Fault::corrupt(0, "no id"))?;
+    let number: Option<i64> = row.get(1)?;
+    Ok(Unclosed {
+        task: task.into(),
+        row: number.map(i64::unsigned_abs),
+        status: Some(columns::status(row, 2)?),
+    })
+}
