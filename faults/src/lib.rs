@@ -33,7 +33,9 @@ pub const CRASH_VARIABLE: &str = "HOMING_CRASH_AT";
 pub const SABOTAGE_VARIABLE: &str = "HOMING_SABOTAGE";
 
 /// Whether this build can be made to fail.
-pub const ENABLED: bool = cfg!(feature = "enabled");
+pub const fn is_enabled() -> bool {
+    cfg!(feature = "enabled")
+}
 
 /// Ends the process at once, as `kill -9` would, if it was asked to die here.
 #[cfg(feature = "enabled")]

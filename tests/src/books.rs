@@ -12,7 +12,7 @@ use crate::world::eventually;
 const PAGE: u32 = 1_000;
 
 /// What an outcome is told by.
-type Mark = (Status, Option<AttemptId>);
+pub(crate) type Mark = (Status, Option<AttemptId>);
 
 /// Follows the log while things happen, so that what it saw can be compared
 /// with what is there in the end.
@@ -73,6 +73,16 @@ impl Follower {
         }
     }
 
+    /// What was seen of each task that has an outcome, in order.
+    pub(crate) const fn outcomes(&self) -> &HashMap<TaskId, Vec<Mark>> {
+        &self.outcomes
+    }
+
+    /// Forgets what was seen, and goes on from there.
+    pub(crate) fn forget(&mut self) {
+        self.outcomes.clear();
+    }
+
     fn note(&mut self, record: &Record) {
         let report = &record.report;
         if report.status.is_closed() {
@@ -121,7 +131,7 @@ impl Follower {
 }
 
 /// What of a task's outcomes counts: a parked one may yield, once.
-fn settled(marks: &[Mark]) -> &[Mark] {
+pub(crate) fn settled(marks: &[Mark]) -> &[Mark] {
     match marks {
         [(first, _), rest @ ..] if first.is_parked() && !rest.is_empty() => rest,
         all => all,

@@ -3,9 +3,12 @@
 //! processes, and the books that must balance in the end.
 
 mod books;
+pub mod chaos;
 mod journal;
 pub mod kind;
+mod load;
 mod node;
+mod oracle;
 mod pipeline;
 mod place;
 mod process;
@@ -17,10 +20,14 @@ mod world;
 
 pub use books::{Books, Follower};
 pub use journal::{Journal, JournalWriter, Run};
+pub use load::{Fate, Load, Mix, Row};
 pub use node::{Cluster, Node};
+pub use oracle::{Claims, Findings, Oracle, confirmed};
 pub use pipeline::Pipeline;
 pub use process::Process;
-pub use program::{HOMING, Said, TEST_WORKER, folder as program_folder, path as program_path};
+pub use program::{
+    HOMING, Said, TEST_PRODUCER, TEST_WORKER, folder as program_folder, path as program_path,
+};
 pub use proxy::{Cut, Direction, How, Passed, Proxy};
 pub use raw::{Answer, Raw, RawMessage, RawProperties, Table};
 pub use scale::scale;

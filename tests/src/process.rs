@@ -33,6 +33,21 @@ impl World {
     ///
     /// Panics if it cannot be started.
     pub fn start_program(&self, name: &str, program: &str, arguments: &[&str]) -> Process {
+        self.start_program_with(name, program, arguments, &[])
+    }
+
+    /// The same, with these variables in its environment too.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be started.
+    pub fn start_program_with(
+        &self,
+        name: &str,
+        program: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Process {
         let file = |extension: &str| self.dir.join(format!("{name}.{extension}"));
         let (stdout, stderr) = (file("out"), file("err"));
         let create = |path: &PathBuf| std::fs::File::create(path).expect("a file in the folder");
@@ -40,6 +55,7 @@ impl World {
             .args(arguments)
             .env("HOMING_LOG", LOG)
             .env(journal::VARIABLE, self.journal().path())
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(create(&stdout))
             .stderr(create(&stderr))
@@ -110,6 +126,11 @@ impl Process {
         limited.expect("a child can be limited");
     }
 
+    /// Its id, `None` once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Kills it, as nothing can prevent, and waits until it is gone.
     pub async fn kill(&mut self) {
         let killed = self.child.kill().await;
@@ -139,6 +160,11 @@ impl Process {
     pub async fn says(&self, text: &str) {
         let what = format!("{} says `{text}`", self.name);
         eventually(&what, async || self.stderr().contains(text).then_some(())).await;
+    }
+
+    /// The files that what it says goes to.
+    pub fn files(&self) -> [PathBuf; 2] {
+        [self.stdout.clone(), self.stderr.clone()]
     }
 
     /// What it said on stdout until now.

@@ -15,6 +15,9 @@ pub const HOMING: &str = "homing";
 /// The worker of this package.
 pub const TEST_WORKER: &str = "test_worker";
 
+/// The producer of this package.
+pub const TEST_PRODUCER: &str = "test_producer";
+
 /// How long a program that is to end may take. Longer than it waits for a
 /// broker.
 const RUN_TIME_MAX: Duration = Duration::from_secs(60);

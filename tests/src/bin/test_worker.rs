@@ -51,6 +51,7 @@ async fn sleep(task: Sleep, attempt: Runs) -> Result<(), AttemptError> {
 }
 
 async fn flaky(task: Flaky, attempt: Runs) -> Result<u32, AttemptError> {
+    attempt.state().began(attempt.task_id())?;
     let number = attempt.number().get();
     if number <= task.failures {
         return Err(format!("attempt {number} fails").into());
@@ -58,7 +59,8 @@ async fn flaky(task: Flaky, attempt: Runs) -> Result<u32, AttemptError> {
     Ok(number)
 }
 
-async fn refuse(task: Refuse, _: Runs) -> Result<(), AttemptError> {
+async fn refuse(task: Refuse, attempt: Runs) -> Result<(), AttemptError> {
+    attempt.state().began(attempt.task_id())?;
     let (amount, least) = (task.amount, 100);
     Err(TooLittle { amount, least }.into())
 }
@@ -164,6 +166,7 @@ async fn big(task: Big, _: Runs) -> Result<String, AttemptError> {
     Ok("x".repeat(task.bytes))
 }
 
-async fn fail(task: Fail, _: Runs) -> Result<(), AttemptError> {
+async fn fail(task: Fail, attempt: Runs) -> Result<(), AttemptError> {
+    attempt.state().began(attempt.task_id())?;
     Err(task.text.into())
 }

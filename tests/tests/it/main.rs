@@ -10,6 +10,7 @@ mod bundles;
 mod byte_cuts;
 mod cli;
 mod collector;
+mod crash_points;
 mod delivery;
 mod drain;
 mod execution;
