@@ -39,7 +39,7 @@ const REST_IDLE: Duration = Duration::from_millis(100);
 const REST_FRUITLESS: Duration = Duration::from_secs(5);
 
 /// How long to wait at first for what runs to end.
-const PATIENCE_FIRST: Duration = Duration::from_secs(5);
+const PATIENCE_FIRST: Duration = Duration::from_secs(2);
 
 /// The longest wait for it. As long as most timeouts, so that at some time it is
 /// long enough.
@@ -168,7 +168,7 @@ mod tests {
         let most = turns.patience();
         let _rest = turns.rest(TURN_OF_TWO_SECONDS);
 
-        assert_eq!(rest, PATIENCE_FIRST * RESTS);
+        assert_eq!(rest, REST_FRUITLESS.max(PATIENCE_FIRST * RESTS));
         assert_eq!(grown, PATIENCE_FIRST * 2);
         assert_eq!(most, PATIENCE_MAX);
         assert_eq!(turns.patience(), PATIENCE_FIRST);

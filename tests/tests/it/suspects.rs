@@ -1,10 +1,15 @@
 //! Tasks that kill their worker, and tasks that were only near.
 
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
 use homing_broker::Window;
-use homing_protocol::{Destination, QueueName, Reason, Status, TaskId};
+use homing_protocol::{Destination, QueueName, Reason, Status, Task, TaskId};
 use homing_store::{Record, Store};
 use homing_tests::kind::{Abort, Echo, Gate, Sleep};
-use homing_tests::{Process, TEST_WORKER, World, eventually};
+use homing_tests::{
+    Books, Follower, Pipeline, Process, TEST_WORKER, World, eventually, scale, within,
+};
 
 use crate::bundles::bundle;
 
@@ -17,6 +22,20 @@ const CRASHES: usize = 3 + 10;
 /// Enough for a task to be dead that is counted for each, and too few for one
 /// that is first counted as a task among others.
 const KILLS: usize = 11;
+
+/// Tasks, workers and restarts of the tests that restart all workers.
+const TASKS: usize = 1_500;
+const POOL: usize = 3;
+const RESTARTS: usize = 3;
+
+/// Puts a task among the suspects.
+async fn suspected<T: Task>(world: &World, task: T) -> TaskId {
+    let (mut message, ids) = bundle([task].into_iter());
+    message.destination = Destination::Queue(QueueName::suspect());
+    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+    publisher.publish(message).await.unwrap().await.unwrap();
+    ids[0]
+}
 
 /// Starts a worker again whenever it has died.
 struct Reviver<'a> {
@@ -90,9 +109,7 @@ async fn a_suspect_is_not_counted_for_crashes_while_another_task_ran() {
     let (store, producer) = (world.store().await, world.producer().await);
     let file = world.gate("gate");
     let long = producer.submit(Gate { file }).await.unwrap().id();
-    let (mut message, ids) = bundle([Echo { n: 7 }].into_iter());
-    message.destination = Destination::Queue(QueueName::suspect());
-    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+    let mut suspect = None;
 
     for kill in 1..=KILLS {
         let name = format!("worker-{kill}");
@@ -101,19 +118,125 @@ async fn a_suspect_is_not_counted_for_crashes_while_another_task_ran() {
         let began = async || (world.journal().began(long) >= kill).then_some(());
         eventually("the long task began again", began).await;
         if kill == 1 {
-            let confirm = publisher.publish(message.clone()).await.unwrap();
-            confirm.await.unwrap();
+            suspect = Some(suspected(&world, Echo { n: 7 }).await);
         }
         worker.kill().await;
     }
     world.open_gate("gate");
     let _worker = world.worker("last", &["--quiet"]).await;
 
-    for id in [long, ids[0]] {
+    for id in [Some(long), suspect].into_iter().flatten() {
         let record = eventually("it is closed", async || {
             let record = store.record(id).await.unwrap();
             record.filter(|record| record.report.status.is_closed())
         });
         assert_eq!(record.await.report.status, Status::Succeeded);
     }
+}
+
+#[tokio::test]
+async fn a_suspect_that_has_to_wait_does_not_stop_the_others() {
+    let pipeline = Pipeline::start(&["--concurrency", "2"]).await;
+    let (world, producer) = (&pipeline.world, &pipeline.producer);
+    let file = world.gate("gate");
+    let long = producer.submit(Gate { file }).await.unwrap().id();
+    let began = async || (world.journal().began(long) > 0).then_some(());
+    eventually("the long task began", began).await;
+    let suspect = suspected(world, Echo { n: 7 }).await;
+
+    for n in 0..20 {
+        let id = producer.submit(Echo { n }).await.unwrap().id();
+        let record = pipeline.closed(id).await;
+        assert_eq!(record.report.status, Status::Succeeded);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    // None of them waited for the long task, as the suspect does.
+    let waiting = world.ready("tasks.suspect").await;
+    assert_eq!(waiting, 1);
+    world.open_gate("gate");
+    for id in [long, suspect] {
+        let record = pipeline.closed(id).await;
+        assert_eq!(record.report.status, Status::Succeeded);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Restart {
+    Stop,
+    Kill,
+}
+
+async fn end(worker: &mut Process, how: Restart) {
+    match how {
+        Restart::Kill => worker.kill().await,
+        Restart::Stop => {
+            worker.term();
+            worker.ended().await;
+        }
+    }
+}
+
+/// Kills every worker, or tells it to stop, three times in a row while they have
+/// much to do; then says how many suspects that made, and what it cost.
+async fn restart_all(how: Restart) -> (usize, Books) {
+    let world = World::start().await;
+    let collector = world.collector("collector").await;
+    let mut follower = Follower::new(world.store().await);
+    let producer = world.producer().await;
+    let tasks = TASKS * scale();
+    let mut batch = producer.batch("restarts").await.unwrap();
+    let mut submitted = HashSet::new();
+    for n in 0..tasks as u64 {
+        submitted.insert(batch.submit(Sleep { ms: 20 + n % 40 }).await.unwrap());
+    }
+    let mut workers: Vec<Process> = Vec::new();
+    for round in 0..=RESTARTS {
+        for worker in &mut workers {
+            end(worker, how).await;
+        }
+        workers.clear();
+        let runs = world.journal().runs().len();
+        for n in 0..POOL {
+            let name = format!("worker-{round}-{n}");
+            workers.push(world.start_program(&name, TEST_WORKER, &["--concurrency", "8"]));
+        }
+        // At the earliest moment, when most of what they hold is not done.
+        let begun = async || (world.journal().runs().len() > runs).then_some(());
+        eventually("they work", begun).await;
+    }
+    let restarted = (Instant::now(), follower.catch_up().await);
+    let mut suspects = 0;
+    let time_max = Duration::from_secs(100) * u32::try_from(scale()).unwrap();
+    within(time_max, "all outcomes", follower.all(tasks)).await;
+    for entry in std::fs::read_dir(&world.dir).unwrap() {
+        let said = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+        suspects += String::from_utf8_lossy(&said)
+            .matches("will run alone")
+            .count();
+    }
+    let rate = (tasks - restarted.1) as f64 / restarted.0.elapsed().as_secs_f64();
+    eprintln!("{suspects} suspects of {tasks} tasks, {rate:.0} tasks/s afterwards");
+    for worker in workers {
+        worker.stop().await;
+    }
+    collector.stop().await;
+    (suspects, follower.books(&submitted).await)
+}
+
+#[tokio::test]
+async fn a_pool_that_is_killed_three_times_in_a_row_gets_over_it() {
+    let (suspects, books) = restart_all(Restart::Kill).await;
+
+    assert_eq!(books, Books::balanced(Status::Succeeded, TASKS * scale()));
+    // What was in the workers' hands, and no more.
+    assert!(suspects <= POOL * 16, "{suspects} suspects");
+}
+
+#[tokio::test]
+async fn a_pool_that_is_stopped_three_times_in_a_row_gets_over_it() {
+    let (suspects, books) = restart_all(Restart::Stop).await;
+
+    assert_eq!(books, Books::balanced(Status::Succeeded, TASKS * scale()));
+    assert!(suspects <= POOL * 16, "{suspects} suspects");
 }
