@@ -162,6 +162,36 @@ kind!(
     Policy::DEFAULT.timeout(SECOND)
 );
 
+/// How a [`Jam`] blocks its thread.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub enum JamBy {
+    /// It computes.
+    Spin,
+    /// It sleeps.
+    Sleep,
+    /// It waits for a lock that it holds itself.
+    Lock,
+}
+
+/// Blocks a thread that it shares with others, until the file is there, and at
+/// most for as long as it is told. Has a second for it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Jam {
+    /// How.
+    pub by: JamBy,
+    /// How long at most.
+    pub ms: u64,
+    /// The file.
+    pub file: PathBuf,
+}
+kind!(
+    Jam,
+    "test.jam",
+    (),
+    AnyError,
+    Policy::DEFAULT.backoff(SECOND, SECOND).timeout(SECOND)
+);
+
 /// Gives back a text as long as it is told.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Big {

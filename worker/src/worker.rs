@@ -72,7 +72,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// after a crash between its effects and its settlement. It must not block
     /// its thread; what blocks is for
     /// [`blocking_handler`](Self::blocking_handler). It is dropped at an
-    /// `await` when its timeout has passed. A panic is a failure like any other.
+    /// `await` when its timeout has passed; one that blocks its thread beyond the
+    /// timeout and the grace ends the worker. A panic is a failure like any other.
     ///
     /// A second handler for one kind is an error when the worker starts.
     #[must_use]
@@ -170,7 +171,7 @@ pub struct Stopped {
     pub returned: u64,
     /// Attempts that had begun, were ended with the grace, and went back.
     pub cut_off: u64,
-    /// Attempts that would not end. While there are any, the process should end
-    /// too: their tasks run elsewhere by now.
+    /// Attempts that would not end. They count as timed out, and their next ones
+    /// run elsewhere; while there are any here, the process should end too.
     pub wedged: u64,
 }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use homing_tests::kind::{
-    Abort, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Panic, PanicWith, Refuse, Sleep,
-    Slow, TooLittle,
+    Abort, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Jam, JamBy, Panic, PanicWith,
+    Refuse, Sleep, Slow, TooLittle,
 };
 use homing_tests::{Journal, JournalWriter};
 use homing_worker::{Attempt, AttemptError, Worker, worker_main};
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             .blocking_handler(block)
             .handler(slow)
             .blocking_handler(hang)
+            .handler(jam)
             .handler(big)
             .handler(fail))
     })
@@ -153,6 +155,22 @@ fn wait_for(file: &Path, attempt: &Runs) -> Result<(), AttemptError> {
     attempt.state().began(attempt.task_id())?;
     while !file.exists() {
         thread::sleep(LOOK);
+    }
+    Ok(attempt.state().ended(attempt.task_id())?)
+}
+
+async fn jam(task: Jam, attempt: Runs) -> Result<(), AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    let since = Instant::now();
+    let lock = Mutex::new(());
+    let _held = lock.lock();
+    while !task.file.exists() && since.elapsed() < Duration::from_millis(task.ms) {
+        match task.by {
+            JamBy::Spin => std::hint::spin_loop(),
+            JamBy::Sleep => thread::sleep(LOOK),
+            // For ever: nobody else has it to give back.
+            JamBy::Lock => drop(lock.lock()),
+        }
     }
     Ok(attempt.state().ended(attempt.task_id())?)
 }

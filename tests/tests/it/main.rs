@@ -25,6 +25,7 @@ mod refusals;
 mod stalls;
 mod suspects;
 mod timeouts;
+mod wedged;
 
 #[path = "../../../cli/tests/sessions/mod.rs"]
 #[expect(

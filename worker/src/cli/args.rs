@@ -47,7 +47,8 @@ pub struct RunArgs {
     )]
     pub concurrency: u16,
 
-    /// Processes on this machine
+    /// Processes on this machine; one that dies, or has a handler that does not
+    /// end, is started again
     #[arg(
         long,
         value_name = "N",

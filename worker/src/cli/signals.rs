@@ -1,6 +1,7 @@
 use std::io::{self, Read};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::PROCESS_VARIABLE;
@@ -15,15 +16,20 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes over the signals. To be called on a runtime, which also runs the
-    /// task that counts them.
+    /// Takes over the signals. A thread of its own counts them, so that handlers
+    /// that block every other one can be told to stop.
     ///
     /// # Errors
     ///
     /// The system refuses.
     pub(super) fn new() -> io::Result<Self> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let signals = {
+            let _on_it = runtime.enter();
+            [SignalKind::terminate(), SignalKind::interrupt()].map(signal)
+        };
+        let [terminate, interrupt] = signals;
+        let (terminate, interrupt) = (terminate?, interrupt?);
         let (counter, count) = watch::channel(0);
         if is_child() {
             let counter = counter.clone();
@@ -33,16 +39,10 @@ impl Signals {
                 counter.send_modify(|count| *count = (*count).max(1));
             });
         }
-        // Owned by the runtime, for as long as it is.
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                counter.send_modify(|count| *count += 1);
-            }
-        });
+        // Owned by the process, like the one above.
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(counting(terminate, interrupt, counter)))?;
         Ok(Self { count })
     }
 
@@ -50,9 +50,19 @@ impl Signals {
     pub(super) async fn asked(&self, times: u32) {
         let mut count = self.count.clone();
         if count.wait_for(|count| *count >= times).await.is_err() {
-            // The runtime ends, and with it who waits here.
+            // The process ends, and with it who waits here.
             std::future::pending().await
         }
+    }
+}
+
+async fn counting(mut terminate: Signal, mut interrupt: Signal, counter: watch::Sender<u32>) {
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        counter.send_modify(|count| *count += 1);
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::sleep_until;
 use tracing::Instrument;
 
-use super::execute::{Bounds, Executed, execute};
+use super::execute::{self, Bounds, Executed, execute};
 use super::intake::TaskDelivery;
 use super::outbox::{Settled, report_message};
 use super::publish::Unpublished;
@@ -91,8 +91,14 @@ impl Engine {
         );
         crash_point(Point::WorkerBeforeHandler);
         let begun = Begun::now(entry.policy);
-        let executed = self.execute(&task, entry, &begun).instrument(span).await;
+        let attempt = self.execute(&task, entry, &begun).instrument(span);
+        let held = self.watchdog.hold(task, begun, self.config.grace);
+        let executed = held.run(attempt).await;
         let past = begun.ended();
+        let Some(task) = held.take() else {
+            // It came to an end after all, but was given up before.
+            return;
+        };
         crash_point(Point::WorkerAfterHandler);
         match executed {
             Executed::Ended(ended) => {
@@ -106,7 +112,10 @@ impl Engine {
                 Tally::add(&self.tally.cut_off, 1);
                 self.give_back(task).await;
             }
-            Executed::Wedged => self.wedge(&task.envelope, past),
+            Executed::Wedged => {
+                self.end_wedged();
+                self.wedged(task, past).await;
+            }
         }
     }
 
@@ -171,16 +180,26 @@ impl Engine {
 
     /// A handler would not end: its slot and its thread are lost to this
     /// process, so the process makes room for another one.
-    fn wedge(&self, envelope: &Envelope, past: Past) {
-        tracing::error!(
-            task.id = %envelope.id,
-            task.kind = %envelope.kind,
-            run_ms = past.ran.as_millis() as u64,
-            "the handler of task {} does not end; the worker stops and the task goes back",
-            envelope.id,
-        );
+    pub(super) fn end_wedged(&self) {
         Tally::add(&self.tally.wedged, 1);
         self.ending.begin(Cause::Wedged);
+    }
+
+    /// Settles a task whose handler would not end: its attempt has failed, by its
+    /// timeout. It is not simply given back, because a task whose handler never
+    /// ends would then take down one worker after the other, for ever.
+    pub(super) async fn wedged(&self, task: TaskDelivery, past: Past) {
+        tracing::error!(
+            task.id = %task.envelope.id,
+            task.kind = %task.envelope.kind,
+            run_ms = past.ran.as_millis() as u64,
+            "the handler of task {} does not end; the worker stops",
+            task.envelope.id,
+        );
+        let policy = past.policy();
+        let ended = execute::wedged(policy.attempt_timeout());
+        let settlement = settle(ended, task.envelope.attempt, &policy, rand::random());
+        self.settle(task, past, settlement).await;
     }
 
     /// Gives back a task that was cut off. A suspect is published again, since

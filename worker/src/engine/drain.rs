@@ -13,6 +13,12 @@ use crate::worker::Stopped;
 /// remove a file, too short to be a second grace.
 const NOTICE: Duration = Duration::from_secs(1);
 
+/// How often a drain looks whether only such are left as never end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How much longer than all its parts a drain may take before it is given up.
+const SLACK: Duration = Duration::from_secs(2);
+
 /// How long outcomes and acks may take beyond the grace. Confirms take
 /// milliseconds; with the broker away there is nothing to wait for, since it has
 /// the deliveries back.
@@ -52,7 +58,11 @@ impl Running {
     fn stop_intake(&self) {
         let engine = &self.engine;
         let grace = engine.config.grace;
-        engine.cutoff.set(Instant::now() + grace);
+        let grace_ends = Instant::now() + grace;
+        engine.cutoff.set(grace_ends);
+        engine
+            .watchdog
+            .drain_until(grace_ends + 3 * NOTICE + FLUSH_MAX + SLACK);
         engine.stopping.cancel();
         engine.room.close();
         for entry in engine.kinds.values() {
@@ -72,18 +82,24 @@ impl Running {
     async fn finish_attempts(&self) {
         let engine = &self.engine;
         let grace_ends = tokio::time::Instant::now() + engine.config.grace;
-        if timeout_at(grace_ends, engine.deliveries.wait())
-            .await
-            .is_ok()
-        {
+        if timeout_at(grace_ends, self.attempts_ended()).await.is_ok() {
             return;
         }
         engine.cutoff.passed.cancel();
-        let _noticed = timeout(NOTICE, engine.deliveries.wait()).await;
+        let _noticed = timeout(NOTICE, self.attempts_ended()).await;
         engine.dropped.cancel();
-        if timeout(NOTICE, engine.deliveries.wait()).await.is_err() {
+        if timeout(NOTICE, self.attempts_ended()).await.is_err() {
             // They block their thread, or wait for the broker.
             tracing::warn!(left = engine.deliveries.len(), "not all attempts end");
+        }
+    }
+
+    /// Ends once every delivery is dealt with, but for those of handlers that
+    /// block their thread for ever.
+    async fn attempts_ended(&self) {
+        let engine = &self.engine;
+        while engine.deliveries.len() > engine.watchdog.stuck() {
+            let _left = timeout(LOOK, engine.deliveries.wait()).await;
         }
     }
 

@@ -1,7 +1,8 @@
 //! Runs one attempt: with a timeout, and with every panic caught.
 //!
 //! An `async` handler that is to end is dropped. A blocking one cannot be: it is
-//! told, waited for, and given up as wedged.
+//! told, waited for, and given up as wedged. An `async` one that blocks its
+//! thread is for the [`watchdog`](super::watchdog).
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +24,7 @@ pub(super) enum Executed {
     Ended(Ended),
     /// The worker stopped first. Nothing is known of it.
     CutOff,
-    /// It goes on beyond its timeout and the grace. Nothing is known of it.
+    /// It goes on beyond its timeout and the grace.
     Wedged,
 }
 
@@ -78,6 +79,12 @@ async fn run_blocking(run: Box<dyn FnOnce() -> Ended + Send>, bounds: &Bounds) -
         },
         () = bounds.dropped.cancelled() => Executed::CutOff,
     }
+}
+
+/// How an attempt ended that did not: whatever comes of it comes too late.
+pub(super) fn wedged(timeout: Duration) -> Ended {
+    let text = format!("timed out after {} and did not end", in_words(timeout));
+    Ended::Failure(AttemptFailure::new(&text, Retry::Backoff))
 }
 
 fn joined(ended: Result<Ended, tokio::task::JoinError>) -> Ended {

@@ -26,6 +26,7 @@ mod publish;
 mod record;
 mod reply;
 mod suspects;
+mod watchdog;
 
 use std::future::Future;
 use std::pin::pin;
@@ -48,6 +49,7 @@ use outbox::Outbox;
 use publish::Publishing;
 use reply::Replies;
 use suspects::Lane;
+use watchdog::Watchdog;
 
 /// What all tasks of a running worker share.
 struct Engine {
@@ -74,7 +76,8 @@ struct Engine {
     publishing: Publishing,
     outbox: Outbox,
     replies: Replies,
-    tally: record::Tally,
+    tally: Arc<record::Tally>,
+    watchdog: Watchdog,
 }
 
 /// A worker that runs. Dropped, all of it ends at once.
@@ -106,7 +109,14 @@ pub(crate) async fn run(
         () = stop => {}
         () = running.engine.ending.begun() => {}
     }
-    running.drain().await
+    let given_up = running.engine.watchdog.given_up.clone();
+    let tally = Arc::clone(&running.engine.tally);
+    tokio::select! {
+        biased;
+        stopped = running.drain() => stopped,
+        // Handlers hold every thread, so that nothing of the drain goes on.
+        () = given_up.cancelled() => Ok(tally.stopped()),
+    }
 }
 
 async fn open(
@@ -144,8 +154,10 @@ async fn open(
         publishing,
         outbox,
         replies,
-        tally: record::Tally::default(),
+        tally: Arc::default(),
+        watchdog: Watchdog::new(),
     });
+    watchdog::start(&engine);
     started(&engine, &broker.place());
     let mut senders = JoinSet::new();
     senders.spawn(outbox::send(Arc::clone(&engine), settled, flush.clone()));

@@ -61,6 +61,11 @@ impl Begun {
         }
     }
 
+    /// The longest it may take.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.policy.attempt_timeout()
+    }
+
     pub(super) fn timeout_at(&self) -> Instant {
         // A timeout beyond what the clock can tell is none.
         let timeout = self.policy.attempt_timeout();
@@ -77,6 +82,11 @@ impl Begun {
 }
 
 impl Past {
+    /// The policy it was run by.
+    pub(super) const fn policy(&self) -> Policy {
+        self.begun.policy
+    }
+
     /// What is to be stored of the attempt.
     pub(super) fn report(
         &self,
