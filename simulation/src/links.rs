@@ -1,0 +1,180 @@
+//! The links of a process: the deciding parts are the real ones, the sockets
+//! are not.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+
+use crate::Sabotage;
+use crate::acks::{Acks, Frame};
+use crate::agenda::Micros;
+use crate::broker::ConnectionId;
+use crate::caution::Caution;
+use crate::consumer::{Answer, Command, Token};
+use crate::message::{Message, Place, To};
+use crate::outgoing::Outgoing;
+
+/// A message that somebody publishes and waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) message: Message,
+    pub(crate) to: To,
+    /// By which whoever published it knows the answer.
+    pub(crate) ticket: u64,
+}
+
+/// A publisher's link: what `broker/src/amqp/publish.rs` does, around the real
+/// [`Outgoing`].
+#[derive(Debug)]
+pub(crate) struct PublishLink {
+    pub(crate) outgoing: Outgoing<Request>,
+    pub(crate) connection: Option<ConnectionId>,
+}
+
+impl PublishLink {
+    pub(crate) const fn new() -> Self {
+        Self {
+            outgoing: Outgoing::new(),
+            connection: None,
+        }
+    }
+}
+
+/// A consumer's link: what `broker/src/amqp/consume.rs` does, around the real
+/// [`Acks`], [`Caution`] and [`Token`].
+#[derive(Debug)]
+pub(crate) struct ConsumeLink {
+    pub(crate) place: Place,
+    prefetch: u16,
+    caution: Caution,
+    pub(crate) session: Option<Session>,
+    /// With sabotage: the ends of a session that is over, for the next one.
+    kept: Option<(UnboundedSender<Command>, UnboundedReceiver<Command>)>,
+    pub(crate) stopping: bool,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) connection: ConnectionId,
+    acks: Acks,
+    commands: UnboundedSender<Command>,
+    said: UnboundedReceiver<Command>,
+    /// Whether it is put down that answers are to be sent.
+    pub(crate) answering: bool,
+    pub(crate) cancelled: bool,
+}
+
+/// What a link sends for the answers it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    pub(crate) frames: Vec<Frame>,
+    /// The next connection is to have the full prefetch.
+    pub(crate) past_it: bool,
+}
+
+impl ConsumeLink {
+    pub(crate) fn new(place: Place, prefetch: u16) -> Self {
+        Self {
+            place,
+            prefetch,
+            caution: Caution::default(),
+            session: None,
+            kept: None,
+            stopping: false,
+        }
+    }
+
+    pub(crate) fn prefetch(&self) -> u16 {
+        self.caution.prefetch(self.prefetch)
+    }
+
+    pub(crate) fn opened(&mut self, connection: ConnectionId) {
+        let (commands, said) = self.kept.take().unwrap_or_else(unbounded_channel);
+        self.session = Some(Session {
+            connection,
+            acks: Acks::new(),
+            commands,
+            said,
+            answering: false,
+            cancelled: false,
+        });
+    }
+
+    /// A delivery's token; `None` if its tag is not the next.
+    pub(crate) fn delivered(&mut self, tag: u64, now: Instant) -> Option<Token> {
+        let session = self.session.as_mut()?;
+        if !session.acks.delivered(tag) {
+            return None;
+        }
+        self.caution.delivered(now);
+        Some(Token::new(tag, session.commands.clone()))
+    }
+
+    /// Whether answers wait to be sent.
+    pub(crate) fn has_answers(&self) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| !session.said.is_empty())
+    }
+
+    /// Whether every delivery has its answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.session
+            .as_ref()
+            .is_none_or(|session| session.acks.open() == 0 && session.said.is_empty())
+    }
+
+    /// What to send for the answers given since the last time.
+    pub(crate) fn answers(&mut self, sabotage: Option<Sabotage>) -> Answers {
+        let mut answers = Answers::default();
+        let Some(session) = self.session.as_mut() else {
+            return answers;
+        };
+        while let Ok(Command::Answer(tag, answer)) = session.said.try_recv() {
+            session.acks.answer(tag, answer);
+            if answer == Answer::Ack {
+                answers.past_it |= self.caution.acked();
+            }
+        }
+        session.acks.frames(&mut answers.frames);
+        match sabotage {
+            Some(Sabotage::MultipleOverUnfinished) => {
+                for frame in &mut answers.frames {
+                    if let Frame::Ack { multiple, .. } = frame {
+                        *multiple = true;
+                    }
+                }
+            }
+            Some(Sabotage::ForgetRequeue) => answers
+                .frames
+                .retain(|frame| matches!(frame, Frame::Ack { .. })),
+            _ => {}
+        }
+        answers
+    }
+
+    /// The connection is gone: answers to what came over it go nowhere.
+    pub(crate) fn broke(&mut self, now: Instant, sabotage: Option<Sabotage>) {
+        self.caution.broke(now);
+        let session = self.session.take();
+        if sabotage == Some(Sabotage::NoFencing) {
+            self.kept = session.map(|session| (session.commands, session.said));
+        }
+    }
+}
+
+/// Virtual time for what counts in tokio's instants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn at(self, now: Micros) -> Instant {
+        self.0 + Duration::from_micros(now)
+    }
+}

@@ -1,0 +1,609 @@
+//! A worker: what `worker/src/engine` does, around the real triage, settlement
+//! and tokens.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_protocol::{
+    AttemptId, Destination, Envelope, Identity, Policy, Proof, Properties, QueueName, Reason,
+    Received, Retry, Run, Status, TaskId, Timestamp,
+};
+use uuid::Uuid;
+
+use crate::Sabotage;
+use crate::agenda::{MS, Micros, SECOND};
+use crate::broker::{Purpose, Who};
+use crate::confirms::Verdict;
+use crate::consumer::Token;
+use crate::fold::State;
+use crate::handler::{AttemptFailure, Ended};
+use crate::links::{ConsumeLink, PublishLink, Request};
+use crate::message::{Body, Message, Place, To, Word, number};
+use crate::oracle::{ATTEMPTS_MAX, Fate};
+use crate::settle::{Settlement, destination, settle};
+use crate::triage::{self, Sight, Triage, UNKNOWN_SUSPECT_DELAY, Whole};
+use crate::world::{Event, World};
+
+/// Messages of outcomes on their way at once, and outcomes in one; smaller than
+/// the real ones, so that few tasks fill them.
+const MESSAGES_MAX: usize = 2;
+const REPORTS_MAX: usize = 4;
+
+/// The model's word that the broker has what was published.
+#[derive(Debug)]
+pub(crate) struct ModelConfirm;
+
+impl Proof for ModelConfirm {}
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) life: u32,
+    pub(crate) up: bool,
+    pub(crate) draining: bool,
+    pub(crate) publisher: PublishLink,
+    pub(crate) links: [ConsumeLink; 2],
+    concurrency: usize,
+    free: usize,
+    /// Tasks that wait for room, with how much they need.
+    waiting: VecDeque<(Job, usize)>,
+    running: Vec<Running>,
+    outbox: VecDeque<(Word, Token)>,
+    reports_on_their_way: usize,
+    replacing: Vec<Replacing>,
+    /// How far its clock is off, in milliseconds.
+    pub(crate) clock_off: i64,
+}
+
+/// One task of a delivery.
+#[derive(Debug)]
+struct Job {
+    task: Envelope,
+    token: Token,
+    queue: Place,
+}
+
+#[derive(Debug)]
+struct Running {
+    attempt: AttemptId,
+    job: Job,
+    room: usize,
+}
+
+/// Messages that take the place of deliveries, published one after the other.
+#[derive(Debug)]
+struct Replacing {
+    number: u64,
+    tokens: Vec<Token>,
+    messages: Vec<(Rc<Body>, To)>,
+    /// How many are confirmed, and by which ticket the next is known.
+    confirmed: usize,
+    ticket: u64,
+    reports: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(life: u32, concurrency: usize, prefetch: u16) -> Self {
+        Self {
+            life,
+            up: false,
+            draining: false,
+            publisher: PublishLink::new(),
+            links: [
+                ConsumeLink::new(Place::Tasks, prefetch),
+                ConsumeLink::new(Place::Suspect, 1),
+            ],
+            concurrency,
+            free: concurrency,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            outbox: VecDeque::new(),
+            reports_on_their_way: 0,
+            replacing: Vec::new(),
+            clock_off: 0,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+            && self.running.is_empty()
+            && self.outbox.is_empty()
+            && self.replacing.is_empty()
+    }
+}
+
+fn queue_name(place: Place) -> QueueName {
+    match place {
+        Place::Suspect => QueueName::suspect(),
+        _ => QueueName::tasks(),
+    }
+}
+
+fn place(queue: &QueueName) -> Place {
+    if *queue == QueueName::suspect() {
+        return Place::Suspect;
+    }
+    Place::Tasks
+}
+
+/// The destinations of the protocol in this world.
+fn to(destination: &Destination) -> To {
+    match destination {
+        Destination::Queue(queue) => To::Place(place(queue)),
+        Destination::Delayed { queue, secs } => To::Delayed(place(queue), *secs),
+        Destination::Dead => To::Place(Place::Dead),
+        _ => To::Place(Place::Results),
+    }
+}
+
+fn received(message: &Message) -> Received {
+    Received {
+        properties: Properties::default(),
+        body: Bytes::new(),
+        exchange: String::new(),
+        routing_key: String::new(),
+        redelivered: message.redelivered,
+        delivery_count: if message.redelivered {
+            message.count
+        } else {
+            0
+        },
+        deaths: Vec::new(),
+    }
+}
+
+const fn policy() -> Policy {
+    Policy::DEFAULT
+        .attempts_max(ATTEMPTS_MAX)
+        .backoff(Duration::from_millis(700), Duration::from_secs(30))
+}
+
+impl World {
+    pub(crate) fn start_worker(&mut self, index: usize) {
+        self.workers[index].up = true;
+        let (who, life) = (Who::Worker(index), self.workers[index].life);
+        for purpose in [
+            Purpose::Publish,
+            Purpose::Consume(Place::Tasks),
+            Purpose::Consume(Place::Suspect),
+        ] {
+            self.open(who, life, purpose);
+        }
+    }
+
+    pub(crate) fn crash_worker(&mut self, index: usize) {
+        let worker = &self.workers[index];
+        let (life, concurrency, clock_off) = (worker.life, worker.concurrency, worker.clock_off);
+        if !worker.up {
+            return;
+        }
+        self.close_sockets(Who::Worker(index), life);
+        self.workers[index] = Worker::new(life + 1, concurrency, self.prefetch);
+        self.workers[index].clock_off = clock_off;
+        let at = self.now + self.chance.between(MS, 3 * SECOND);
+        self.agenda.put(at, Event::Start(Who::Worker(index)));
+    }
+
+    fn worker_time(&self, index: usize) -> Timestamp {
+        self.time(self.workers[index].clock_off)
+    }
+
+    /// A delivery, from reading it on.
+    pub(crate) fn work(&mut self, index: usize, queue: Place, message: &Message, token: Token) {
+        if self.workers[index].draining {
+            return drop(token);
+        }
+        let identity = match &*message.body {
+            Body::Tasks(tasks) => Identity {
+                tasks: tasks.clone(),
+                minted: false,
+            },
+            Body::Nameless(task) => {
+                let mut task = task.clone();
+                task.id = self.mint(task.id);
+                Identity {
+                    tasks: vec![task],
+                    minted: true,
+                }
+            }
+            Body::Spoilt(task) => {
+                let task = vec![task.clone()];
+                return self.bury(index, token, task, Reason::Malformed);
+            }
+            Body::Reports(_) | Body::Dead(..) => return,
+        };
+        let received = received(message);
+        match triage::whole(&received, &identity) {
+            Whole::Split | Whole::Name => {
+                let to = To::Place(queue);
+                let singly = identity
+                    .tasks
+                    .into_iter()
+                    .map(|task| (crate::producer::body(vec![task]), to));
+                self.replace(index, vec![token], singly.collect(), false);
+            }
+            Whole::Tasks => {
+                let tokens = token.split(identity.tasks.len());
+                let now = self.worker_time(index);
+                for (task, token) in identity.tasks.into_iter().zip(tokens) {
+                    let known = self.oracle.facts(task.id).fate != Fate::Unknown;
+                    let name = queue_name(queue);
+                    let triage = triage::task(&task, Sight::new(&received, &name, known, now));
+                    self.attend(index, Job { task, token, queue }, &triage);
+                }
+            }
+        }
+    }
+
+    fn attend(&mut self, index: usize, mut job: Job, triage: &Triage) {
+        let queue = queue_name(job.queue);
+        let to = match triage {
+            Triage::Run => return self.wait_for_room(index, job, 1),
+            Triage::RunAlone => {
+                let all = self.workers[index].concurrency;
+                return self.wait_for_room(index, job, all);
+            }
+            Triage::Dead(reason, _) => return self.bury(index, job.token, vec![job.task], *reason),
+            Triage::Suspect => {
+                job.task.due_at = Some(self.worker_time(index));
+                To::Place(Place::Suspect)
+            }
+            Triage::Delay(wait) => to(&destination(queue, *wait)),
+            Triage::Park { crashes } => {
+                triage::carry_crashes(&mut job.task, *crashes);
+                to(&destination(queue, UNKNOWN_SUSPECT_DELAY))
+            }
+        };
+        trace!(
+            self,
+            "worker {index}: sends task {} to {to:?}",
+            number(job.task.id)
+        );
+        let messages = vec![(crate::producer::body(vec![job.task]), to)];
+        self.replace(index, vec![job.token], messages, false);
+    }
+
+    fn bury(&mut self, index: usize, token: Token, tasks: Vec<Envelope>, reason: Reason) {
+        let messages = vec![(Rc::new(Body::Dead(tasks, reason)), To::Place(Place::Dead))];
+        self.replace(index, vec![token], messages, false);
+    }
+
+    fn wait_for_room(&mut self, index: usize, job: Job, room: usize) {
+        self.workers[index].waiting.push_back((job, room));
+        self.begin(index);
+    }
+
+    /// Begins what there is room for, in order.
+    fn begin(&mut self, index: usize) {
+        loop {
+            let worker = &mut self.workers[index];
+            let Some((job, room)) = worker
+                .waiting
+                .pop_front_if(|(_, room)| *room <= worker.free)
+            else {
+                return;
+            };
+            worker.free -= room;
+            let now = self.worker_time(index);
+            if let Some(Triage::Dead(reason, _)) = triage::expired(&job.task, now) {
+                self.workers[index].free += room;
+                self.bury(index, job.token, vec![job.task], reason);
+                continue;
+            }
+            self.start_attempt(index, job, room);
+        }
+    }
+
+    fn start_attempt(&mut self, index: usize, job: Job, room: usize) {
+        let attempt = AttemptId::from(Uuid::from_u128(self.mint_number()));
+        let life = self.workers[index].life;
+        let facts = self.oracle.facts(job.task.id);
+        facts.executions += 1;
+        let kills = match facts.fate {
+            Fate::Poison => true,
+            Fate::PoisonFor(times) => facts.executions <= times,
+            _ => false,
+        };
+        trace!(
+            self,
+            "worker {index}: runs attempt {} of task {}",
+            job.task.attempt.get(),
+            number(job.task.id)
+        );
+        // Few run for long.
+        let long = self.chance.one_in(16);
+        let at = self.now
+            + self
+                .chance
+                .between(100, if long { 20 * SECOND } else { 100 * MS });
+        let event = if kills {
+            Event::Poisoned {
+                worker: index,
+                life,
+            }
+        } else {
+            Event::Ended {
+                worker: index,
+                life,
+                attempt,
+            }
+        };
+        self.agenda.put(at, event);
+        self.workers[index]
+            .running
+            .push(Running { attempt, job, room });
+    }
+
+    /// A handler has ended.
+    pub(crate) fn ended(&mut self, index: usize, attempt: AttemptId) {
+        let running = &mut self.workers[index].running;
+        let Some(at) = running
+            .iter()
+            .position(|running| running.attempt == attempt)
+        else {
+            // The drain has ended it.
+            return;
+        };
+        let Running { job, room, .. } = running.swap_remove(at);
+        let (number, fate) = (job.task.attempt.get(), self.oracle.facts(job.task.id).fate);
+        let failure = |retry| Ended::Failure(AttemptFailure::new("it broke", retry));
+        let ended = match fate {
+            Fate::SucceedAfter(failures) if number <= failures => failure(Retry::Backoff),
+            Fate::FailAt(last) if number < last => failure(Retry::Backoff),
+            Fate::FailAt(_) => failure(Retry::Never),
+            Fate::Later(secs) if number == 1 => failure(Retry::After(Duration::from_secs(secs))),
+            Fate::Misfit => Ended::Misfit("it does not fit".to_owned()),
+            _ => Ended::Output(Bytes::new()),
+        };
+        let settlement = settle(ended, job.task.attempt, &policy(), self.chance.part());
+        self.settle(index, job, attempt, &settlement);
+        self.workers[index].free += room;
+        self.begin(index);
+        self.send_outcomes(index);
+    }
+
+    fn settle(&mut self, index: usize, job: Job, attempt: AttemptId, settlement: &Settlement) {
+        let Job { task, token, queue } = job;
+        let word = |status| Word {
+            task: task.id,
+            run: task.run,
+            state: State {
+                status,
+                attempt: task.attempt.get(),
+                attempt_id: Some(attempt),
+                digest: task.digest,
+            },
+        };
+        let word = match settlement {
+            Settlement::Output(_) => word(Status::Succeeded),
+            Settlement::Failure(status, _) => word(*status),
+            Settlement::Dead(reason, _) => return self.bury(index, token, vec![task], *reason),
+            Settlement::Retry(_, delay) => {
+                let record = Rc::new(Body::Reports(vec![word(Status::Retrying)]));
+                let mut next = task.clone();
+                next.attempt = next.attempt.next();
+                next.due_at = Some(self.worker_time(index).after(*delay));
+                let to = to(&destination(queue_name(queue), *delay));
+                let next = crate::producer::body(vec![next]);
+                let mut messages = vec![(record, To::Place(Place::Results)), (next, to)];
+                if self.sabotage == Some(Sabotage::RetryBeforeRecord) {
+                    // And once that is confirmed nobody waits for the record.
+                    messages.reverse();
+                }
+                return self.replace(index, vec![token], messages, false);
+            }
+        };
+        trace!(
+            self,
+            "worker {index}: task {} {}",
+            number(task.id),
+            word.state.status
+        );
+        self.workers[index].outbox.push_back((word, token));
+    }
+
+    /// Publishes outcomes that wait, several in a message.
+    fn send_outcomes(&mut self, index: usize) {
+        loop {
+            let worker = &mut self.workers[index];
+            if worker.reports_on_their_way >= MESSAGES_MAX || worker.outbox.is_empty() {
+                return;
+            }
+            let count = worker.outbox.len().min(REPORTS_MAX);
+            let (words, tokens) = worker.outbox.drain(..count).unzip();
+            worker.reports_on_their_way += 1;
+            let messages = vec![(Rc::new(Body::Reports(words)), To::Place(Place::Results))];
+            self.replace(index, tokens, messages, true);
+        }
+    }
+
+    /// Publishes messages that take the place of deliveries, then acks those.
+    fn replace(
+        &mut self,
+        index: usize,
+        mut tokens: Vec<Token>,
+        messages: Vec<(Rc<Body>, To)>,
+        reports: bool,
+    ) {
+        if self.sabotage == Some(Sabotage::AckBeforeConfirm) {
+            tokens.drain(..).for_each(|token| token.ack(&ModelConfirm));
+        }
+        self.tickets += 1;
+        let number = self.tickets;
+        self.workers[index].replacing.push(Replacing {
+            number,
+            tokens,
+            messages,
+            confirmed: 0,
+            ticket: 0,
+            reports,
+        });
+        self.publish_next(index, number);
+    }
+
+    /// Publishes the next message of a replacement.
+    fn publish_next(&mut self, index: usize, number: u64) {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let replacing = &mut self.workers[index].replacing;
+        let Some(replacing) = replacing.iter_mut().find(|r| r.number == number) else {
+            return;
+        };
+        replacing.ticket = ticket;
+        let (body, to) = &replacing.messages[replacing.confirmed];
+        let (body, to) = (Rc::clone(body), *to);
+        let message = self.message(&body);
+        trace!(
+            self,
+            "worker {index}: publishes message {}: {}",
+            message.id,
+            body.describe()
+        );
+        let request = Request {
+            message,
+            to,
+            ticket,
+        };
+        let now = self.clock.at(self.now);
+        self.workers[index].publisher.outgoing.take(request, now);
+        self.write(Who::Worker(index));
+    }
+
+    /// The broker's answer to something a worker published.
+    pub(crate) fn replaced(&mut self, index: usize, ticket: u64, verdict: &Verdict) {
+        let replacing = &mut self.workers[index].replacing;
+        let Some(at) = replacing.iter().position(|r| r.ticket == ticket) else {
+            return;
+        };
+        let number = replacing[at].number;
+        if *verdict != Verdict::Confirmed {
+            // From the beginning, with messages of new ids.
+            replacing[at].confirmed = 0;
+            let pause = self.chance.between(100 * MS, 2 * SECOND);
+            let life = self.workers[index].life;
+            let event = Event::PublishAgain {
+                worker: index,
+                life,
+                number,
+            };
+            return self.agenda.put(self.now + pause, event);
+        }
+        replacing[at].confirmed += 1;
+        let all = replacing[at].messages.len();
+        let enough = match self.sabotage {
+            Some(Sabotage::RetryBeforeRecord) => 1,
+            _ => all,
+        };
+        if replacing[at].confirmed < enough {
+            return self.publish_next(index, number);
+        }
+        let Replacing {
+            tokens, reports, ..
+        } = replacing.swap_remove(at);
+        tokens
+            .into_iter()
+            .for_each(|token| token.ack(&ModelConfirm));
+        if reports {
+            self.workers[index].reports_on_their_way -= 1;
+            self.send_outcomes(index);
+        }
+    }
+
+    pub(crate) fn publish_again(&mut self, index: usize, number: u64) {
+        self.publish_next(index, number);
+    }
+
+    /// The first signal: unstarted tasks go back, running ones may finish.
+    pub(crate) fn drain(&mut self, index: usize) {
+        let worker = &mut self.workers[index];
+        if !worker.up || std::mem::replace(&mut worker.draining, true) {
+            return;
+        }
+        let life = worker.life;
+        worker.waiting.clear();
+        for link in &mut worker.links {
+            link.stopping = true;
+        }
+        for place in [Place::Tasks, Place::Suspect] {
+            self.cancel(Who::Worker(index), place);
+        }
+        let grace = self.chance.between(10 * MS, 3 * SECOND);
+        self.agenda.put(
+            self.now + grace,
+            Event::GraceOver {
+                worker: index,
+                life,
+            },
+        );
+    }
+
+    /// What still runs is dropped, and goes back.
+    pub(crate) fn grace_over(&mut self, index: usize) {
+        self.workers[index].running.clear();
+    }
+
+    /// Ends a worker that has drained, once the broker has all its answers.
+    pub(crate) fn drained(&mut self, index: usize) {
+        let worker = &self.workers[index];
+        let is_done = worker.draining
+            && worker.is_idle()
+            && worker.links.iter().all(|link| {
+                link.is_answered()
+                    && link
+                        .session
+                        .as_ref()
+                        .is_none_or(|session| session.cancelled)
+            });
+        if is_done {
+            trace!(self, "worker {index}: has drained");
+            self.end_links(Who::Worker(index));
+            self.crash_worker(index);
+        }
+    }
+
+    /// A new id for a task that came without one.
+    fn mint(&mut self, task: TaskId) -> TaskId {
+        let high = self.mint_number() << 64;
+        Uuid::from_u128(high | number(task) as u128).into()
+    }
+
+    fn mint_number(&mut self) -> u128 {
+        self.minted += 1;
+        u128::from(self.minted)
+    }
+}
+
+/// Time as the processes of this world see it, from its beginning on.
+pub(crate) const BEGINNING: Timestamp = Timestamp::from_ms(1_700_000_000_000);
+
+impl World {
+    pub(crate) fn time(&self, off_ms: i64) -> Timestamp {
+        let ms = i64::try_from(self.now / MS).unwrap_or(i64::MAX);
+        Timestamp::from_ms(BEGINNING.as_ms().saturating_add(ms).saturating_add(off_ms))
+    }
+
+    /// A task that is submitted for the first time.
+    pub(crate) fn envelope(&self, number: usize) -> Envelope {
+        let payload = homing_protocol::Payload {
+            bytes: Bytes::from_static(b"1"),
+            content_type: homing_protocol::ContentType::Json,
+        };
+        let kind = "demo.task".parse().expect("a kind");
+        let id = Uuid::from_u128(number as u128).into();
+        let mut task = Envelope::new(id, kind, payload, BEGINNING);
+        task.run = Run::FIRST;
+        task
+    }
+}
+
+/// How far a clock that is stepped goes: seconds to ten years, either way.
+pub(crate) fn clock_step(chance: &mut crate::chance::Chance) -> i64 {
+    const TEN_YEARS_MS: u64 = 10 * 365 * 24 * 3_600 * 1_000;
+    let longest = [5_000, 3_600_000, TEN_YEARS_MS][chance.index(3)];
+    let step = i64::try_from(chance.below(longest)).unwrap_or(0);
+    if chance.one_in(2) { -step } else { step }
+}
+
+/// How long a fault may last at most.
+pub(crate) const FAULT_MAX: Micros = 10 * SECOND;

@@ -1,0 +1,766 @@
+//! Everything together: processes, links, broker, store, and what breaks.
+
+use homing_protocol::AttemptId;
+
+use crate::Sabotage;
+use crate::agenda::{Agenda, MS, Micros, SECOND};
+use crate::broker::{Broker, BrokerFrame, ClientFrame, ConnectionId, Purpose, Version, Who};
+use crate::chance::Chance;
+use crate::collector::Collector;
+use crate::links::{Clock, ConsumeLink, PublishLink, Request};
+use crate::message::{Body, Message, Place, To};
+use crate::oracle::{Facts, Fate, Oracle};
+use crate::producer::{Producer, Submission, Submitted};
+use crate::store::Store;
+use crate::worker::{BEGINNING, FAULT_MAX, Worker, clock_step};
+
+/// More events than this are a livelock: no world that ends takes a tenth.
+const EVENTS_MAX: u64 = 200_000;
+
+/// What happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    AtBroker(ConnectionId, ClientFrame),
+    AtClient(ConnectionId, BrokerFrame),
+    BrokerSeesEnd(ConnectionId),
+    ClientSeesEnd(ConnectionId),
+    Stored {
+        id: ConnectionId,
+        tag: u64,
+        request: Request,
+        life: u32,
+    },
+    Confirms(ConnectionId),
+    Due(Place, Message),
+    BrokerUp,
+    Start(Who),
+    Connect {
+        who: Who,
+        life: u32,
+        purpose: Purpose,
+    },
+    Answers {
+        who: Who,
+        life: u32,
+        place: Place,
+        connection: ConnectionId,
+    },
+    Submit {
+        producer: usize,
+        life: u32,
+        submission: usize,
+    },
+    Deadline {
+        producer: usize,
+        life: u32,
+    },
+    Ended {
+        worker: usize,
+        life: u32,
+        attempt: AttemptId,
+    },
+    Poisoned {
+        worker: usize,
+        life: u32,
+    },
+    PublishAgain {
+        worker: usize,
+        life: u32,
+        number: u64,
+    },
+    GraceOver {
+        worker: usize,
+        life: u32,
+    },
+    Commit {
+        life: u32,
+    },
+    Committed {
+        life: u32,
+    },
+    Fault,
+    Calm,
+}
+
+pub(crate) struct World {
+    pub(crate) sabotage: Option<Sabotage>,
+    pub(crate) chance: Chance,
+    pub(crate) agenda: Agenda<Event>,
+    pub(crate) now: Micros,
+    pub(crate) clock: Clock,
+    pub(crate) broker: Broker,
+    pub(crate) producers: Vec<Producer>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) collector: Collector,
+    pub(crate) store: Store,
+    pub(crate) store_fails_until: Micros,
+    pub(crate) oracle: Oracle,
+    pub(crate) prefetch: u16,
+    pub(crate) messages: u64,
+    pub(crate) tickets: u64,
+    pub(crate) minted: u64,
+    pub(crate) faults: u64,
+    violation: Option<String>,
+    pub(crate) trace: Option<fn(&str)>,
+}
+
+/// Says what happens, if somebody wants to read it.
+macro_rules! trace {
+    ($world:expr, $($said:tt)*) => {
+        if let Some(say) = $world.trace {
+            let secs = $world.now as f64 / $crate::agenda::SECOND as f64;
+            say(&format!("{secs:12.6}  {}", format_args!($($said)*)));
+        }
+    };
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, trace: Option<fn(&str)>) -> Self {
+        let mut chance = Chance::new(seed);
+        let version = [Version::Old, Version::New][chance.index(2)];
+        let prefetch = chance.between(1, 6) as u16;
+        let mut world = Self {
+            sabotage,
+            agenda: Agenda::new(),
+            now: 0,
+            clock: Clock::new(),
+            broker: Broker::new(version),
+            producers: Vec::new(),
+            workers: Vec::new(),
+            collector: Collector::new(),
+            store: Store::default(),
+            store_fails_until: 0,
+            oracle: Oracle::default(),
+            prefetch,
+            messages: 0,
+            tickets: 0,
+            minted: 0,
+            faults: 0,
+            violation: None,
+            trace,
+            chance,
+        };
+        world.furnish();
+        world
+    }
+
+    /// Decides who is there, which tasks there are, and when something breaks.
+    fn furnish(&mut self) {
+        for _ in 0..self.chance.between(1, 2) {
+            self.furnish_producer();
+        }
+        for _ in 0..self.chance.between(1, 3) {
+            let concurrency = self.chance.between(1, 3) as usize;
+            self.workers
+                .push(Worker::new(0, concurrency, self.prefetch));
+        }
+        let producers = (0..self.producers.len()).map(Who::Producer);
+        let workers = (0..self.workers.len()).map(Who::Worker);
+        for who in producers.chain(workers).chain([Who::Collector]) {
+            let at = self.chance.between(0, SECOND);
+            self.agenda.put(at, Event::Start(who));
+        }
+        let last = self.chance.between(SECOND, 20 * SECOND);
+        for _ in 0..self.chance.below(10) {
+            let at = self.chance.below(last);
+            self.agenda.put(at, Event::Fault);
+        }
+        self.agenda.put(last + FAULT_MAX, Event::Calm);
+    }
+
+    fn furnish_producer(&mut self) {
+        let mut submissions = Vec::new();
+        for _ in 0..self.chance.between(1, 4) {
+            let to = match self.chance.below(6) {
+                0 => To::Delayed(Place::Tasks, self.chance.between(1, 20) as u32),
+                _ => To::Place(Place::Tasks),
+            };
+            let body = self.furnish_message();
+            submissions.push(Submission {
+                body,
+                to,
+                state: Submitted::Unknown(0),
+            });
+        }
+        let deadline = self.chance.one_in(3).then(|| self.chance.between(1, 8));
+        self.producers.push(Producer {
+            life: 0,
+            link: PublishLink::new(),
+            submissions,
+            deadline: deadline.map(std::time::Duration::from_secs),
+        });
+    }
+
+    fn furnish_message(&mut self) -> std::rc::Rc<Body> {
+        let (fate, nameless) = match self.chance.below(24) {
+            0 => (Fate::Spoilt, false),
+            1 => (Fate::SucceedAfter(0), true),
+            _ => {
+                let bundle = if self.chance.one_in(3) {
+                    self.chance.between(2, 5)
+                } else {
+                    1
+                };
+                let tasks = (0..bundle).map(|_| {
+                    let fate = self.fate();
+                    let has_deadline = self.chance.one_in(12);
+                    let mut task = self.furnish_task(fate, false, has_deadline);
+                    if has_deadline {
+                        let after = self.chance.between(0, 60);
+                        task.expires_at =
+                            Some(BEGINNING.after(std::time::Duration::from_secs(after)));
+                    }
+                    task
+                });
+                return crate::producer::body(tasks.collect());
+            }
+        };
+        let task = self.furnish_task(fate, nameless, false);
+        std::rc::Rc::new(if nameless {
+            Body::Nameless(task)
+        } else {
+            Body::Spoilt(task)
+        })
+    }
+
+    fn furnish_task(
+        &mut self,
+        fate: Fate,
+        nameless: bool,
+        has_deadline: bool,
+    ) -> homing_protocol::Envelope {
+        self.oracle.tasks.push(Facts {
+            fate,
+            nameless,
+            has_deadline,
+            confirmed: false,
+            sent: false,
+            executions: 0,
+            returned_alone: 0,
+        });
+        self.envelope(self.oracle.tasks.len() - 1)
+    }
+
+    fn fate(&mut self) -> Fate {
+        match self.chance.below(40) {
+            0 => Fate::Poison,
+            1 => Fate::PoisonFor(self.chance.between(1, 6) as u32),
+            2 | 3 => Fate::Misfit,
+            4 => Fate::Unknown,
+            5..=8 => Fate::FailAt(self.chance.between(1, 4) as u32),
+            9 | 10 => Fate::Later(self.chance.between(0, 30)),
+            11..=20 => Fate::SucceedAfter(self.chance.between(1, 5) as u32),
+            _ => Fate::SucceedAfter(0),
+        }
+    }
+
+    /// Runs until nothing happens any more. Answers what was broken.
+    pub(crate) fn run(&mut self) -> Result<u64, String> {
+        let mut events = 0;
+        while let Some((at, event)) = self.agenda.next() {
+            self.now = at;
+            self.happen(event);
+            events += 1;
+            if let Some(violation) = self.violation.take() {
+                return Err(violation);
+            }
+            if events > EVENTS_MAX {
+                return Err(format!("no end after {EVENTS_MAX} events"));
+            }
+        }
+        let busy = self
+            .producers
+            .iter()
+            .any(|producer| !producer.link.outgoing.is_empty())
+            || self
+                .workers
+                .iter()
+                .any(|worker| !worker.is_idle() || !worker.up)
+            || !self.collector.is_idle();
+        if busy {
+            return Err("a process waits for something that never comes".to_owned());
+        }
+        if let Some(left) = self.broker.left() {
+            return Err(format!("left in the broker: {left}"));
+        }
+        let unknown = |submission: &Submission| matches!(submission.state, Submitted::Unknown(_));
+        if self
+            .producers
+            .iter()
+            .any(|p| p.submissions.iter().any(unknown))
+        {
+            return Err("a producer was never told".to_owned());
+        }
+        self.oracle.check(&self.store).map_or(Ok(events), Err)
+    }
+
+    pub(crate) fn violation(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::AtBroker(id, frame) => self.at_broker(id, frame),
+            Event::AtClient(id, frame) => self.at_client(id, frame),
+            Event::BrokerSeesEnd(id) => self.ended_at_broker(id),
+            Event::ClientSeesEnd(id) => self.ended_at_client(id),
+            Event::Stored {
+                id,
+                tag,
+                request,
+                life,
+            } => self.stored(id, tag, request, life),
+            Event::Confirms(id) => self.confirms(id),
+            Event::Due(place, message) => self.due(place, message),
+            Event::BrokerUp => self.broker_is_up(),
+            Event::Start(who) => self.start(who),
+            Event::Connect { who, life, purpose } => self.connected(who, life, purpose),
+            Event::Answers {
+                who,
+                life,
+                place,
+                connection,
+            } if self.lives(who, life) => {
+                self.send_answers(who, place, connection);
+            }
+            Event::Submit {
+                producer,
+                life,
+                submission,
+            } if self.lives(Who::Producer(producer), life) => {
+                self.submit(producer, submission);
+            }
+            Event::Deadline { producer, life } if self.lives(Who::Producer(producer), life) => {
+                self.deadline(producer);
+            }
+            Event::Ended {
+                worker,
+                life,
+                attempt,
+            } if self.lives(Who::Worker(worker), life) => {
+                self.ended(worker, attempt);
+                self.after(Who::Worker(worker));
+            }
+            Event::Poisoned { worker, life } if self.lives(Who::Worker(worker), life) => {
+                trace!(self, "worker {worker}: dies of a task");
+                self.crash_worker(worker);
+            }
+            Event::PublishAgain {
+                worker,
+                life,
+                number,
+            } if self.lives(Who::Worker(worker), life) => {
+                self.publish_again(worker, number);
+            }
+            Event::GraceOver { worker, life } if self.lives(Who::Worker(worker), life) => {
+                self.grace_over(worker);
+                self.after(Who::Worker(worker));
+            }
+            Event::Commit { life } if self.lives(Who::Collector, life) => self.commit(),
+            Event::Committed { life } if self.lives(Who::Collector, life) => {
+                self.committed();
+                self.after(Who::Collector);
+            }
+            Event::Fault => self.fault(),
+            Event::Calm => self.calm(),
+            // Of a process that is gone.
+            _ => {}
+        }
+    }
+
+    /// The clocks are right again; nothing breaks from here on.
+    fn calm(&mut self) {
+        trace!(self, "calm");
+        for worker in &mut self.workers {
+            worker.clock_off = 0;
+        }
+    }
+
+    fn start(&mut self, who: Who) {
+        trace!(self, "{who:?} starts");
+        match who {
+            Who::Producer(index) => self.start_producer(index),
+            Who::Worker(index) => self.start_worker(index),
+            Who::Collector => self.start_collector(),
+        }
+    }
+
+    fn life(&self, who: Who) -> u32 {
+        match who {
+            Who::Producer(index) => self.producers[index].life,
+            Who::Worker(index) => self.workers[index].life,
+            Who::Collector => self.collector.life,
+        }
+    }
+
+    fn lives(&self, who: Who, life: u32) -> bool {
+        self.life(who) == life
+    }
+
+    fn publish_link(&mut self, who: Who) -> Option<&mut PublishLink> {
+        match who {
+            Who::Producer(index) => Some(&mut self.producers[index].link),
+            Who::Worker(index) => Some(&mut self.workers[index].publisher),
+            Who::Collector => None,
+        }
+    }
+
+    fn consume_link(&mut self, who: Who, place: Place) -> Option<&mut ConsumeLink> {
+        let links = match who {
+            Who::Worker(index) => &mut self.workers[index].links,
+            Who::Collector => &mut self.collector.links,
+            Who::Producer(_) => return None,
+        };
+        links.iter_mut().find(|link| link.place == place)
+    }
+
+    /// Opens a link soon, again and again until the broker is there.
+    pub(crate) fn open(&mut self, who: Who, life: u32, purpose: Purpose) {
+        let at = self.now.max(self.broker.up_at) + self.chance.between(MS, 300 * MS);
+        self.agenda.put(at, Event::Connect { who, life, purpose });
+    }
+
+    fn connected(&mut self, who: Who, life: u32, purpose: Purpose) {
+        if !self.lives(who, life) {
+            return;
+        }
+        if let Purpose::Consume(place) = purpose
+            && self
+                .consume_link(who, place)
+                .is_none_or(|link| link.stopping)
+        {
+            return self.after(who);
+        }
+        let Some(id) = self.connect(who, life, purpose) else {
+            return self.open(who, life, purpose);
+        };
+        match purpose {
+            Purpose::Publish => {
+                if let Some(link) = self.publish_link(who) {
+                    link.connection = Some(id);
+                }
+                self.write(who);
+            }
+            Purpose::Consume(place) => {
+                let Some(link) = self.consume_link(who, place) else {
+                    return;
+                };
+                link.opened(id);
+                let prefetch = link.prefetch();
+                trace!(self, "{who:?} consumes {place:?} with prefetch {prefetch}");
+                self.write_to_broker(id, ClientFrame::Consume(place, prefetch));
+            }
+        }
+    }
+
+    /// Writes what a publisher has to publish.
+    pub(crate) fn write(&mut self, who: Who) {
+        loop {
+            let Some(link) = self.publish_link(who) else {
+                return;
+            };
+            let Some(id) = link.connection else { return };
+            let Some(request) = link.outgoing.publish() else {
+                return;
+            };
+            let frame = ClientFrame::Publish(request.clone());
+            self.write_to_broker(id, frame);
+        }
+    }
+
+    fn at_client(&mut self, id: ConnectionId, frame: BrokerFrame) {
+        let connection = &self.broker.connections[id];
+        let (who, life, purpose) = (connection.who, connection.life, connection.purpose);
+        if !connection.open_at_client || connection.swallows || !self.lives(who, life) {
+            return;
+        }
+        match (frame, purpose) {
+            (BrokerFrame::Returned { message }, _) => {
+                if self.sabotage != Some(Sabotage::ReturnIgnored)
+                    && let Some(link) = self.publish_link(who)
+                {
+                    link.outgoing
+                        .returned(|request| request.message.id == message);
+                }
+            }
+            (
+                BrokerFrame::Answered {
+                    tag,
+                    multiple,
+                    confirmed,
+                },
+                _,
+            ) => {
+                let mut told = Vec::new();
+                if let Some(link) = self.publish_link(who) {
+                    let each = |request: Request, verdict| told.push((request.ticket, verdict));
+                    link.outgoing.answered(tag, multiple, confirmed, each);
+                }
+                for (ticket, verdict) in told {
+                    self.tell(who, ticket, &verdict);
+                }
+            }
+            (BrokerFrame::Deliver { tag, message }, Purpose::Consume(place)) => {
+                let now = self.clock.at(self.now);
+                let token = self
+                    .consume_link(who, place)
+                    .and_then(|link| link.delivered(tag, now));
+                let Some(token) = token else {
+                    return self.violation(format!("{who:?}: a delivery came out of order"));
+                };
+                trace!(
+                    self,
+                    "{who:?} is delivered {tag} from {place:?}: message {}", message.id
+                );
+                match who {
+                    Who::Worker(index) => self.work(index, place, &message, token),
+                    Who::Collector => self.collect(&message, token),
+                    Who::Producer(_) => {}
+                }
+            }
+            (BrokerFrame::CancelOk, Purpose::Consume(place)) => {
+                if let Some(session) = self
+                    .consume_link(who, place)
+                    .and_then(|link| link.session.as_mut())
+                {
+                    session.cancelled = true;
+                }
+            }
+            (BrokerFrame::Deliver { .. } | BrokerFrame::CancelOk, Purpose::Publish) => {}
+        }
+        self.after(who);
+    }
+
+    /// Tells whoever published something what became of it.
+    fn tell(&mut self, who: Who, ticket: u64, verdict: &crate::confirms::Verdict) {
+        match who {
+            Who::Producer(index) => self.submitted(index, ticket as usize, Some(verdict)),
+            Who::Worker(index) => self.replaced(index, ticket, verdict),
+            Who::Collector => {}
+        }
+    }
+
+    /// Looks after the links of a process that has done something.
+    fn after(&mut self, who: Who) {
+        let links = match who {
+            Who::Worker(index) => &mut self.workers[index].links,
+            Who::Collector => &mut self.collector.links,
+            Who::Producer(_) => return,
+        };
+        let mut answering = Vec::new();
+        for link in links.iter_mut().filter(|link| link.has_answers()) {
+            let place = link.place;
+            if let Some(session) = &mut link.session
+                && !std::mem::replace(&mut session.answering, true)
+            {
+                answering.push((place, session.connection));
+            }
+        }
+        let life = self.life(who);
+        for (place, connection) in answering {
+            let at = self.now + self.chance.between(0, 2 * MS);
+            self.agenda.put(
+                at,
+                Event::Answers {
+                    who,
+                    life,
+                    place,
+                    connection,
+                },
+            );
+        }
+        if let Who::Worker(index) = who {
+            self.drained(index);
+        }
+    }
+
+    fn send_answers(&mut self, who: Who, place: Place, connection: ConnectionId) {
+        let sabotage = self.sabotage;
+        let Some(link) = self.consume_link(who, place) else {
+            return;
+        };
+        match &mut link.session {
+            Some(session) if session.connection == connection => session.answering = false,
+            _ => return,
+        }
+        let answers = link.answers(sabotage);
+        for frame in answers.frames {
+            trace!(self, "{who:?} answers {place:?}: {frame:?}");
+            self.write_to_broker(connection, ClientFrame::Answer(frame));
+        }
+        if answers.past_it {
+            self.write_to_broker(connection, ClientFrame::Close);
+            self.ended_at_client(connection);
+        }
+        self.after(who);
+    }
+
+    /// A client finds that its connection is gone.
+    fn ended_at_client(&mut self, id: ConnectionId) {
+        let connection = &mut self.broker.connections[id];
+        connection.open_at_client = false;
+        let (who, life, purpose) = (connection.who, connection.life, connection.purpose);
+        if !self.lives(who, life) {
+            return;
+        }
+        let (sabotage, now) = (self.sabotage, self.clock.at(self.now));
+        match purpose {
+            Purpose::Publish => {
+                let Some(link) = self.publish_link(who) else {
+                    return;
+                };
+                if link.connection != Some(id) {
+                    return;
+                }
+                link.connection = None;
+                let mut forgotten = Vec::new();
+                if sabotage == Some(Sabotage::LostConfirmIgnored) {
+                    let each = |request: Request, _| forgotten.push(request.ticket);
+                    link.outgoing.answered(u64::MAX - 1, true, true, each);
+                }
+                link.outgoing.broke();
+                for ticket in forgotten {
+                    self.tell(who, ticket, &crate::confirms::Verdict::Confirmed);
+                }
+            }
+            Purpose::Consume(place) => {
+                let Some(link) = self.consume_link(who, place) else {
+                    return;
+                };
+                if link
+                    .session
+                    .as_ref()
+                    .is_none_or(|session| session.connection != id)
+                {
+                    return;
+                }
+                link.broke(now, sabotage);
+            }
+        }
+        trace!(self, "{who:?} lost its connection for {purpose:?}");
+        self.open(who, life, purpose);
+        self.after(who);
+    }
+
+    /// Tells the broker to deliver no more.
+    pub(crate) fn cancel(&mut self, who: Who, place: Place) {
+        let session = self
+            .consume_link(who, place)
+            .and_then(|link| link.session.as_ref());
+        if let Some(connection) = session.map(|session| session.connection) {
+            self.write_to_broker(connection, ClientFrame::Cancel);
+        }
+        self.after(who);
+    }
+
+    /// Closes the connections of a process in order: what was written arrives.
+    pub(crate) fn end_links(&mut self, who: Who) {
+        let life = self.life(who);
+        for id in 0..self.broker.connections.len() {
+            let connection = &self.broker.connections[id];
+            if connection.who == who && connection.life == life && connection.open_at_client {
+                self.write_to_broker(id, ClientFrame::Close);
+            }
+        }
+    }
+
+    /// A process is gone: its sockets close, each in its own time.
+    pub(crate) fn close_sockets(&mut self, who: Who, life: u32) {
+        for id in 0..self.broker.connections.len() {
+            let connection = &mut self.broker.connections[id];
+            if connection.who == who && connection.life == life && connection.open_at_client {
+                connection.open_at_client = false;
+                let notices = self.chance.between(0, 5 * MS);
+                self.agenda
+                    .put(self.now + notices, Event::BrokerSeesEnd(id));
+            }
+        }
+    }
+
+    fn fault(&mut self) {
+        self.faults += 1;
+        let (workers, producers) = (self.workers.len(), self.producers.len());
+        match self.chance.below(15) {
+            0..=2 => {
+                let index = self.chance.index(workers);
+                trace!(self, "fault: worker {index} is killed");
+                self.crash_worker(index);
+            }
+            3 => {
+                let index = self.chance.index(workers);
+                trace!(self, "fault: worker {index} is told to stop");
+                self.drain(index);
+            }
+            4 => {
+                trace!(self, "fault: the collector is killed");
+                if self.collector.up {
+                    self.crash_collector();
+                }
+            }
+            5 => {
+                let index = self.chance.index(producers);
+                trace!(self, "fault: producer {index} is killed");
+                self.crash_producer(index);
+            }
+            6..=9 => self.fault_of_a_link(),
+            10 => {
+                trace!(self, "fault: the broker is killed");
+                self.kill_broker();
+            }
+            11 => {
+                self.broker.refuses_until = self.now + self.chance.below(FAULT_MAX);
+                trace!(self, "fault: the broker refuses messages");
+            }
+            12 => {
+                let place = [Place::Tasks, Place::Results, Place::Dead][self.chance.index(3)];
+                let until = self.now + self.chance.below(FAULT_MAX);
+                trace!(self, "fault: no route to {place:?}");
+                self.broker.no_route = Some((place, until));
+            }
+            13 => {
+                self.store_fails_until = self.now + self.chance.below(FAULT_MAX);
+                trace!(self, "fault: the store cannot be written");
+            }
+            _ => {
+                let index = self.chance.index(workers);
+                let step = clock_step(&mut self.chance);
+                trace!(
+                    self,
+                    "fault: the clock of worker {index} is off by {step} ms"
+                );
+                self.workers[index].clock_off = step;
+            }
+        }
+    }
+
+    /// A link is cut, or closed by the broker (as when an ack is late), or goes
+    /// on as if nothing were while nothing gets through.
+    fn fault_of_a_link(&mut self) {
+        let open = |connection: &crate::broker::Connection| {
+            connection.open_at_broker && connection.open_at_client
+        };
+        let connections = self.broker.connections.iter().enumerate();
+        let open: Vec<_> = connections
+            .filter(|(_, c)| open(c))
+            .map(|(id, _)| id)
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        let id = open[self.chance.index(open.len())];
+        let swallows = self.chance.one_in(4);
+        let who = (
+            self.broker.connections[id].who,
+            self.broker.connections[id].purpose,
+        );
+        trace!(
+            self,
+            "fault: link of {who:?}, {}",
+            if swallows { "half open" } else { "cut" }
+        );
+        self.broker.connections[id].swallows = swallows;
+        let longest = if swallows { FAULT_MAX } else { 20 * MS };
+        let (broker, client) = (self.chance.below(longest), self.chance.below(longest));
+        self.cut(id, broker, client);
+    }
+}
