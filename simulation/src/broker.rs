@@ -304,6 +304,9 @@ impl World {
             trace!(self, "broker: message {} is lost", request.message.id);
             return;
         }
+        if let Some(early) = self.oracle.stored(&request.message.body) {
+            self.violation(early);
+        }
         match request.to {
             To::Place(place) => self.enqueue(place, request.message),
             To::Delayed(place, secs) => {

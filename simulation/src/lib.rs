@@ -96,7 +96,7 @@ pub enum Sabotage {
     MultipleOverUnfinished,
     /// What is to be delivered again is never returned.
     ForgetRequeue,
-    /// The next attempt is published without the record of the one before.
+    /// The next attempt is published before the record of the one before.
     RetryBeforeRecord,
     /// A message that no queue takes counts as confirmed.
     ReturnIgnored,

@@ -133,24 +133,21 @@ impl ConsumeLink {
             return answers;
         };
         while let Ok(Command::Answer(tag, answer)) = session.said.try_recv() {
+            if sabotage == Some(Sabotage::ForgetRequeue) && answer == Answer::Requeue {
+                continue;
+            }
             session.acks.answer(tag, answer);
             if answer == Answer::Ack {
                 answers.past_it |= self.caution.acked();
             }
         }
         session.acks.frames(&mut answers.frames);
-        match sabotage {
-            Some(Sabotage::MultipleOverUnfinished) => {
-                for frame in &mut answers.frames {
-                    if let Frame::Ack { multiple, .. } = frame {
-                        *multiple = true;
-                    }
+        if sabotage == Some(Sabotage::MultipleOverUnfinished) {
+            for frame in &mut answers.frames {
+                if let Frame::Ack { multiple, .. } = frame {
+                    *multiple = true;
                 }
             }
-            Some(Sabotage::ForgetRequeue) => answers
-                .frames
-                .retain(|frame| matches!(frame, Frame::Ack { .. })),
-            _ => {}
         }
         answers
     }

@@ -1,10 +1,12 @@
 //! What was asked for, and whether the world ended as Homing promises.
 
+use std::collections::BTreeSet;
+
 use homing_protocol::{Envelope, Run, Status, TaskId};
 use uuid::Uuid;
 
 use crate::fold::State;
-use crate::message::number;
+use crate::message::{Body, number};
 use crate::store::Store;
 
 /// Attempts a task has in this world.
@@ -52,6 +54,8 @@ pub(crate) struct Facts {
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) tasks: Vec<Facts>,
+    /// The attempts of which the broker has, or had, a record.
+    recorded: BTreeSet<(TaskId, Run, u32)>,
 }
 
 impl Oracle {
@@ -61,6 +65,25 @@ impl Oracle {
 
     pub(crate) fn sent(&mut self, task: &Envelope) {
         self.facts(task.id).sent = true;
+    }
+
+    /// Takes note of what the broker has now. Answers what is wrong if it is an
+    /// attempt whose predecessor left no record.
+    pub(crate) fn stored(&mut self, body: &Body) -> Option<String> {
+        if let Body::Reports(words) = body {
+            let attempts = words.iter();
+            self.recorded
+                .extend(attempts.map(|word| (word.task, word.run, word.state.attempt)));
+        }
+        let is_early = |task: &&Envelope| {
+            let last = task.attempt.get() - 1;
+            last > 0 && !self.recorded.contains(&(task.id, task.run, last))
+        };
+        let early = body.tasks().iter().find(is_early)?;
+        let (number, last) = (number(early.id), early.attempt.get() - 1);
+        Some(format!(
+            "task {number} is tried again without a record of attempt {last}"
+        ))
     }
 
     pub(crate) fn returned_alone(&mut self, tasks: &[Envelope]) {

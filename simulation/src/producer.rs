@@ -16,6 +16,7 @@ use crate::world::{Event, World};
 #[derive(Debug)]
 pub(crate) struct Producer {
     pub(crate) life: u32,
+    pub(crate) up: bool,
     pub(crate) link: PublishLink,
     pub(crate) submissions: Vec<Submission>,
     /// How long a message may wait for its confirm.
@@ -41,6 +42,7 @@ pub(crate) enum Submitted {
 
 impl World {
     pub(crate) fn start_producer(&mut self, index: usize) {
+        self.producers[index].up = true;
         let life = self.producers[index].life;
         self.open(Who::Producer(index), life, Purpose::Publish);
         for submission in 0..self.producers[index].submissions.len() {
@@ -57,10 +59,14 @@ impl World {
     }
 
     pub(crate) fn crash_producer(&mut self, index: usize) {
-        let life = self.producers[index].life;
+        let Producer { life, up, .. } = self.producers[index];
+        if !up {
+            return;
+        }
         self.close_sockets(Who::Producer(index), life);
         let producer = &mut self.producers[index];
         producer.life += 1;
+        producer.up = false;
         producer.link = PublishLink::new();
         let at = self.now + self.chance.between(MS, 5 * SECOND);
         self.agenda.put(at, Event::Start(Who::Producer(index)));

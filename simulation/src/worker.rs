@@ -316,7 +316,7 @@ impl World {
         let at = self.now
             + self
                 .chance
-                .between(100, if long { 20 * SECOND } else { 100 * MS });
+                .between(100, if long { 20 * SECOND } else { self.pace });
         let event = if kills {
             Event::Poisoned {
                 worker: index,
@@ -388,7 +388,6 @@ impl World {
                 let next = crate::producer::body(vec![next]);
                 let mut messages = vec![(record, To::Place(Place::Results)), (next, to)];
                 if self.sabotage == Some(Sabotage::RetryBeforeRecord) {
-                    // And once that is confirmed nobody waits for the record.
                     messages.reverse();
                 }
                 return self.replace(index, vec![token], messages, false);
@@ -490,12 +489,7 @@ impl World {
             return self.agenda.put(self.now + pause, event);
         }
         replacing[at].confirmed += 1;
-        let all = replacing[at].messages.len();
-        let enough = match self.sabotage {
-            Some(Sabotage::RetryBeforeRecord) => 1,
-            _ => all,
-        };
-        if replacing[at].confirmed < enough {
+        if replacing[at].confirmed < replacing[at].messages.len() {
             return self.publish_next(index, number);
         }
         let Replacing {

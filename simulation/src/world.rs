@@ -96,6 +96,8 @@ pub(crate) struct World {
     pub(crate) store_fails_until: Micros,
     pub(crate) oracle: Oracle,
     pub(crate) prefetch: u16,
+    /// How long most handlers run at most.
+    pub(crate) pace: Micros,
     pub(crate) messages: u64,
     pub(crate) tickets: u64,
     pub(crate) minted: u64,
@@ -119,6 +121,7 @@ impl World {
         let mut chance = Chance::new(seed);
         let version = [Version::Old, Version::New][chance.index(2)];
         let prefetch = chance.between(1, 6) as u16;
+        let pace = [20 * MS, 200 * MS, 2 * SECOND][chance.index(3)];
         let mut world = Self {
             sabotage,
             agenda: Agenda::new(),
@@ -132,6 +135,7 @@ impl World {
             store_fails_until: 0,
             oracle: Oracle::default(),
             prefetch,
+            pace,
             messages: 0,
             tickets: 0,
             minted: 0,
@@ -161,11 +165,16 @@ impl World {
             self.agenda.put(at, Event::Start(who));
         }
         let last = self.chance.between(SECOND, 20 * SECOND);
-        for _ in 0..self.chance.below(10) {
-            let at = self.chance.below(last);
+        for _ in 0..self.chance.below(8) {
+            let mut at = self.chance.below(last);
             self.agenda.put(at, Event::Fault);
+            // Some come on the heels of another.
+            while self.chance.one_in(3) {
+                at += self.chance.below(SECOND);
+                self.agenda.put(at, Event::Fault);
+            }
         }
-        self.agenda.put(last + FAULT_MAX, Event::Calm);
+        self.agenda.put(last + 2 * FAULT_MAX, Event::Calm);
     }
 
     fn furnish_producer(&mut self) {
@@ -185,6 +194,7 @@ impl World {
         let deadline = self.chance.one_in(3).then(|| self.chance.between(1, 8));
         self.producers.push(Producer {
             life: 0,
+            up: false,
             link: PublishLink::new(),
             submissions,
             deadline: deadline.map(std::time::Duration::from_secs),
@@ -275,7 +285,7 @@ impl World {
             || self
                 .workers
                 .iter()
-                .any(|worker| !worker.is_idle() || !worker.up)
+                .any(|worker| !worker.is_idle() || !worker.up || worker.draining)
             || !self.collector.is_idle();
         if busy {
             return Err("a process waits for something that never comes".to_owned());
