@@ -8,6 +8,7 @@ SHELL := bash
 export DIR ?= .
 N ?= 4
 ARGS ?=
+SEEDS ?= 1000000
 # The packages of the workspace that need no broker for their tests.
 UNIT := --workspace --exclude homing-tests
 # Programs that tests start can be made to fail. Others cannot: what is built
@@ -60,6 +61,11 @@ workers: ## Run N worker processes against AMQP_URL (N=8, ARGS='--run KIND=COMMA
 .PHONY: tail
 tail: ## Print outcomes as they are stored
 	@target/release/homing tail --follow $(ARGS)
+
+.PHONY: simulate
+simulate: ## Run the state machines in worlds that break (SEEDS=1000000)
+	@scripts/setup
+	@cargo run --release --locked --quiet --package homing-simulation -- --seeds $(SEEDS) --jobs "$$(nproc)" $(ARGS)
 
 .PHONY: examples
 examples: ## Run every example, with its results checked

@@ -1,0 +1,4 @@
+//! Worlds that break, and whether the simulation would notice.
+
+mod sabotage;
+mod worlds;
