@@ -48,6 +48,7 @@ pub(crate) enum Purpose {
 pub(crate) enum ClientFrame {
     Publish(Request),
     Consume(Place, u16),
+    Get(Place),
     Answer(Frame),
     Cancel,
     Close,
@@ -69,6 +70,8 @@ pub(crate) enum BrokerFrame {
         message: Message,
     },
     CancelOk,
+    /// There is no message to get.
+    Empty,
 }
 
 /// One connection, both ends of it.
@@ -138,6 +141,11 @@ impl Broker {
 
     fn queue(&mut self, place: Place) -> &mut Queue {
         &mut self.queues[place as usize]
+    }
+
+    /// How many suspects wait.
+    pub(crate) fn suspects(&self) -> usize {
+        self.queues[Place::Suspect as usize].ready.len()
     }
 
     /// What is left in it, in words; `None` if nothing is.
@@ -243,6 +251,7 @@ impl World {
                 self.broker.queue(place).consumers.push(id);
                 self.dispatch(place);
             }
+            ClientFrame::Get(place) => self.get(id, place),
             ClientFrame::Answer(frame) => self.answered(id, frame),
             ClientFrame::Cancel => {
                 self.forget_consumer(id);
@@ -389,6 +398,22 @@ impl World {
         self.enqueue(place, message);
     }
 
+    fn get(&mut self, id: ConnectionId, place: Place) {
+        self.broker.connections[id].consumes = Some((place, 0));
+        match self.broker.queue(place).ready.pop_front() {
+            Some(message) => self.deliver(id, message),
+            None => self.write_to_client(id, BrokerFrame::Empty),
+        }
+    }
+
+    fn deliver(&mut self, id: ConnectionId, message: Message) {
+        let connection = &mut self.broker.connections[id];
+        connection.delivered += 1;
+        let tag = connection.delivered;
+        connection.unacked.push_back((tag, message.clone()));
+        self.write_to_client(id, BrokerFrame::Deliver { tag, message });
+    }
+
     fn dispatch(&mut self, place: Place) {
         if self.now < self.broker.up_at {
             return;
@@ -409,11 +434,7 @@ impl World {
                 return;
             };
             let id = free[self.chance.index(free.len())];
-            let connection = &mut self.broker.connections[id];
-            connection.delivered += 1;
-            let tag = connection.delivered;
-            connection.unacked.push_back((tag, message.clone()));
-            self.write_to_client(id, BrokerFrame::Deliver { tag, message });
+            self.deliver(id, message);
         }
     }
 

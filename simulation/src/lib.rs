@@ -13,7 +13,7 @@
 //! |-------------------------------------------------------|-------------------------------------|
 //! | `Confirms`, `Outgoing`: confirms, resend, giving up   | sockets, RabbitMQ, its confirms     |
 //! | `Acks`, `Caution`, `Token`: answers and prefetch      | delays, dead-lettering, limits      |
-//! | `triage`, `settle`, the retry policy                  | the engine that carries them out    |
+//! | `triage`, `turns`, `settle`, the retry policy         | the engine that carries them out    |
 //! | `fold`                                                | the tables around it, group commit  |
 //!
 //! # Invariants
@@ -65,6 +65,8 @@ mod outgoing;
 mod settle;
 #[path = "../../worker/src/triage.rs"]
 mod triage;
+#[path = "../../worker/src/turns.rs"]
+mod turns;
 
 mod chance;
 mod links;
@@ -75,6 +77,7 @@ mod store;
 mod world;
 mod broker;
 mod collector;
+mod lane;
 mod producer;
 mod worker;
 

@@ -52,6 +52,8 @@ pub(crate) struct ConsumeLink {
     /// With sabotage: the ends of a session that is over, for the next one.
     kept: Option<(UnboundedSender<Command>, UnboundedReceiver<Command>)>,
     pub(crate) stopping: bool,
+    /// Nothing is to be delivered for now.
+    pub(crate) held: bool,
 }
 
 /// The state of one connection.
@@ -63,7 +65,9 @@ pub(crate) struct Session {
     said: UnboundedReceiver<Command>,
     /// Whether it is put down that answers are to be sent.
     pub(crate) answering: bool,
-    pub(crate) cancelled: bool,
+    /// Cancels without an answer, and whether there is a subscription.
+    pub(crate) cancelling: u32,
+    pub(crate) receives: bool,
 }
 
 /// What a link sends for the answers it was given.
@@ -83,6 +87,7 @@ impl ConsumeLink {
             session: None,
             kept: None,
             stopping: false,
+            held: false,
         }
     }
 
@@ -98,7 +103,8 @@ impl ConsumeLink {
             commands,
             said,
             answering: false,
-            cancelled: false,
+            cancelling: 0,
+            receives: false,
         });
     }
 
@@ -124,6 +130,12 @@ impl ConsumeLink {
         self.session
             .as_ref()
             .is_none_or(|session| session.acks.open() == 0 && session.said.is_empty())
+    }
+
+    /// Whether nothing comes over it, and nothing that came is open.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let quiet = |session: &Session| !session.receives && session.cancelling == 0;
+        self.is_answered() && self.session.as_ref().is_none_or(quiet)
     }
 
     /// What to send for the answers given since the last time.

@@ -19,17 +19,21 @@ use crate::confirms::Verdict;
 use crate::consumer::Token;
 use crate::fold::State;
 use crate::handler::{AttemptFailure, Ended};
+use crate::lane::Lane;
 use crate::links::{ConsumeLink, PublishLink, Request};
 use crate::message::{Body, Message, Place, To, Word, number};
 use crate::oracle::{ATTEMPTS_MAX, Fate};
 use crate::settle::{Settlement, destination, settle};
 use crate::triage::{self, Sight, Triage, UNKNOWN_SUSPECT_DELAY, Whole};
-use crate::world::{Event, World};
+use crate::world::{Event, WorkerEvent, World};
 
 /// Messages of outcomes on their way at once, and outcomes in one; smaller than
 /// the real ones, so that few tasks fill them.
 const MESSAGES_MAX: usize = 2;
 const REPORTS_MAX: usize = 4;
+
+/// How long a task waits for room here, before it goes to the end of its queue.
+const HELD_MAX: Micros = 15 * SECOND;
 
 /// The model's word that the broker has what was published.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub(crate) struct Worker {
     replacing: Vec<Replacing>,
     /// How far its clock is off, in milliseconds.
     pub(crate) clock_off: i64,
+    pub(crate) lane: Lane,
 }
 
 /// One task of a delivery.
@@ -62,6 +67,9 @@ struct Job {
     task: Envelope,
     token: Token,
     queue: Place,
+    returns: u32,
+    /// Tells it from others that wait.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -92,6 +100,7 @@ impl Worker {
             publisher: PublishLink::new(),
             links: [
                 ConsumeLink::new(Place::Tasks, prefetch),
+                // Pulled from; without a subscription.
                 ConsumeLink::new(Place::Suspect, 1),
             ],
             concurrency,
@@ -102,6 +111,7 @@ impl Worker {
             reports_on_their_way: 0,
             replacing: Vec::new(),
             clock_off: 0,
+            lane: Lane::default(),
         }
     }
 
@@ -110,6 +120,26 @@ impl Worker {
             && self.running.is_empty()
             && self.outbox.is_empty()
             && self.replacing.is_empty()
+    }
+
+    /// Whether nothing but suspects can come to it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let no_attempts = self.waiting.is_empty() && self.running.is_empty();
+        no_attempts && self.links[0].is_quiet()
+    }
+
+    /// Whether what was pulled is done with.
+    pub(crate) fn has_attended(&self) -> bool {
+        let no_attempts = self.waiting.is_empty() && self.running.is_empty();
+        no_attempts && self.links[1].is_answered()
+    }
+
+    pub(crate) const fn take_all_room(&mut self) {
+        self.free = 0;
+    }
+
+    pub(crate) const fn free_all_room(&mut self) {
+        self.free = self.concurrency;
     }
 }
 
@@ -170,6 +200,7 @@ impl World {
         ] {
             self.open(who, life, purpose);
         }
+        self.first_look(index);
     }
 
     pub(crate) fn crash_worker(&mut self, index: usize) {
@@ -214,7 +245,7 @@ impl World {
             Body::Reports(_) | Body::Dead(..) => return,
         };
         let received = received(message);
-        match triage::whole(&received, &identity) {
+        match triage::whole(&received, &identity, &queue_name(queue)) {
             Whole::Split | Whole::Name => {
                 let to = To::Place(queue);
                 let singly = identity
@@ -229,8 +260,17 @@ impl World {
                 for (task, token) in identity.tasks.into_iter().zip(tokens) {
                     let known = self.oracle.facts(task.id).fate != Fate::Unknown;
                     let name = queue_name(queue);
-                    let triage = triage::task(&task, Sight::new(&received, &name, known, now));
-                    self.attend(index, Job { task, token, queue }, &triage);
+                    let sight = Sight::new(&received, &name, known, now);
+                    let triage = triage::task(&task, sight);
+                    self.tickets += 1;
+                    let job = Job {
+                        task,
+                        token,
+                        queue,
+                        returns: sight.returns,
+                        number: self.tickets,
+                    };
+                    self.attend(index, job, &triage);
                 }
             }
         }
@@ -240,12 +280,11 @@ impl World {
         let queue = queue_name(job.queue);
         let to = match triage {
             Triage::Run => return self.wait_for_room(index, job, 1),
-            Triage::RunAlone => {
-                let all = self.workers[index].concurrency;
-                return self.wait_for_room(index, job, all);
-            }
+            // In its turn all the room is its own.
+            Triage::RunAlone => return self.wait_for_room(index, job, 0),
             Triage::Dead(reason, _) => return self.bury(index, job.token, vec![job.task], *reason),
             Triage::Suspect => {
+                triage::carry_crashes(&mut job.task, 0);
                 job.task.due_at = Some(self.worker_time(index));
                 To::Place(Place::Suspect)
             }
@@ -255,13 +294,38 @@ impl World {
                 to(&destination(queue, UNKNOWN_SUSPECT_DELAY))
             }
         };
-        trace!(
-            self,
-            "worker {index}: sends task {} to {to:?}",
-            number(job.task.id)
-        );
+        self.send_on(index, job, to);
+    }
+
+    /// Publishes a task again instead of its delivery.
+    fn send_on(&mut self, index: usize, job: Job, to: To) {
+        let number = number(job.task.id);
+        trace!(self, "worker {index}: sends task {number} to {to:?}");
         let messages = vec![(crate::producer::body(vec![job.task]), to)];
         self.replace(index, vec![job.token], messages, false);
+        if to == To::Place(Place::Suspect) {
+            self.suspected(index);
+        }
+    }
+
+    /// Publishes a task again to its own queue, with the crashes it has.
+    fn publish_job_again(&mut self, index: usize, mut job: Job) {
+        let crashes = triage::crashes_with(&job.task, job.returns);
+        triage::carry_crashes(&mut job.task, crashes);
+        let to = To::Place(job.queue);
+        self.send_on(index, job, to);
+    }
+
+    /// A task has waited for room so long that the broker would soon take it
+    /// back.
+    pub(crate) fn hand_back(&mut self, index: usize, number: u64) {
+        let waiting = &mut self.workers[index].waiting;
+        let Some(at) = waiting.iter().position(|(job, _)| job.number == number) else {
+            return;
+        };
+        if let Some((job, _)) = waiting.remove(at) {
+            self.publish_job_again(index, job);
+        }
     }
 
     fn bury(&mut self, index: usize, token: Token, tasks: Vec<Envelope>, reason: Reason) {
@@ -270,8 +334,12 @@ impl World {
     }
 
     fn wait_for_room(&mut self, index: usize, job: Job, room: usize) {
+        let number = job.number;
         self.workers[index].waiting.push_back((job, room));
         self.begin(index);
+        if !self.workers[index].waiting.is_empty() {
+            self.put(index, self.now + HELD_MAX, WorkerEvent::HeldLong(number));
+        }
     }
 
     /// Begins what there is room for, in order.
@@ -297,7 +365,6 @@ impl World {
 
     fn start_attempt(&mut self, index: usize, job: Job, room: usize) {
         let attempt = AttemptId::from(Uuid::from_u128(self.mint_number()));
-        let life = self.workers[index].life;
         let facts = self.oracle.facts(job.task.id);
         facts.executions += 1;
         let kills = match facts.fate {
@@ -318,18 +385,11 @@ impl World {
                 .chance
                 .between(100, if long { 20 * SECOND } else { self.pace });
         let event = if kills {
-            Event::Poisoned {
-                worker: index,
-                life,
-            }
+            WorkerEvent::Poisoned
         } else {
-            Event::Ended {
-                worker: index,
-                life,
-                attempt,
-            }
+            WorkerEvent::Ended(attempt)
         };
-        self.agenda.put(at, event);
+        self.put(index, at, event);
         self.workers[index]
             .running
             .push(Running { attempt, job, room });
@@ -364,7 +424,9 @@ impl World {
     }
 
     fn settle(&mut self, index: usize, job: Job, attempt: AttemptId, settlement: &Settlement) {
-        let Job { task, token, queue } = job;
+        let Job {
+            task, token, queue, ..
+        } = job;
         let word = |status| Word {
             task: task.id,
             run: task.run,
@@ -480,13 +542,8 @@ impl World {
             // From the beginning, with messages of new ids.
             replacing[at].confirmed = 0;
             let pause = self.chance.between(100 * MS, 2 * SECOND);
-            let life = self.workers[index].life;
-            let event = Event::PublishAgain {
-                worker: index,
-                life,
-                number,
-            };
-            return self.agenda.put(self.now + pause, event);
+            let event = WorkerEvent::PublishAgain(number);
+            return self.put(index, self.now + pause, event);
         }
         replacing[at].confirmed += 1;
         if replacing[at].confirmed < replacing[at].messages.len() {
@@ -514,8 +571,8 @@ impl World {
         if !worker.up || std::mem::replace(&mut worker.draining, true) {
             return;
         }
-        let life = worker.life;
         worker.waiting.clear();
+        worker.lane.is_over();
         for link in &mut worker.links {
             link.stopping = true;
         }
@@ -523,32 +580,24 @@ impl World {
             self.cancel(Who::Worker(index), place);
         }
         let grace = self.chance.between(10 * MS, 3 * SECOND);
-        self.agenda.put(
-            self.now + grace,
-            Event::GraceOver {
-                worker: index,
-                life,
-            },
-        );
+        self.put(index, self.now + grace, WorkerEvent::GraceOver);
     }
 
     /// What still runs is dropped, and goes back.
     pub(crate) fn grace_over(&mut self, index: usize) {
-        self.workers[index].running.clear();
+        for running in std::mem::take(&mut self.workers[index].running) {
+            if running.job.queue == Place::Suspect {
+                // The broker would count its return as a crash.
+                self.publish_job_again(index, running.job);
+            }
+        }
     }
 
     /// Ends a worker that has drained, once the broker has all its answers.
     pub(crate) fn drained(&mut self, index: usize) {
         let worker = &self.workers[index];
-        let is_done = worker.draining
-            && worker.is_idle()
-            && worker.links.iter().all(|link| {
-                link.is_answered()
-                    && link
-                        .session
-                        .as_ref()
-                        .is_none_or(|session| session.cancelled)
-            });
+        let is_done =
+            worker.draining && worker.is_idle() && worker.links.iter().all(ConsumeLink::is_quiet);
         if is_done {
             trace!(self, "worker {index}: has drained");
             self.end_links(Who::Worker(index));

@@ -54,23 +54,10 @@ pub(crate) enum Event {
         producer: usize,
         life: u32,
     },
-    Ended {
+    Worker {
         worker: usize,
         life: u32,
-        attempt: AttemptId,
-    },
-    Poisoned {
-        worker: usize,
-        life: u32,
-    },
-    PublishAgain {
-        worker: usize,
-        life: u32,
-        number: u64,
-    },
-    GraceOver {
-        worker: usize,
-        life: u32,
+        event: WorkerEvent,
     },
     Commit {
         life: u32,
@@ -80,6 +67,25 @@ pub(crate) enum Event {
     },
     Fault,
     Calm,
+}
+
+/// What happens in a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WorkerEvent {
+    /// A handler has ended.
+    Ended(AttemptId),
+    /// A handler has ended the process.
+    Poisoned,
+    /// What was refused is published again.
+    PublishAgain(u64),
+    /// The grace of its drain has passed.
+    GraceOver,
+    /// It looks for suspects.
+    Look(u32),
+    /// What runs did not end in time for suspects.
+    Impatient(Micros),
+    /// A task has waited for room for long.
+    HeldLong(u64),
 }
 
 pub(crate) struct World {
@@ -101,6 +107,8 @@ pub(crate) struct World {
     pub(crate) messages: u64,
     pub(crate) tickets: u64,
     pub(crate) minted: u64,
+    /// Looks for suspects that are put down: they go on for ever.
+    pub(crate) looks: usize,
     pub(crate) faults: u64,
     violation: Option<String>,
     pub(crate) trace: Option<fn(&str)>,
@@ -139,6 +147,7 @@ impl World {
             messages: 0,
             tickets: 0,
             minted: 0,
+            looks: 0,
             faults: 0,
             violation: None,
             trace,
@@ -264,10 +273,17 @@ impl World {
         }
     }
 
+    /// What happens next; nothing if all that is left is workers that look for
+    /// suspects where there are none.
+    fn next(&mut self) -> Option<(Micros, Event)> {
+        let only_looks = self.agenda.len() == self.looks && self.broker.suspects() == 0;
+        if only_looks { None } else { self.agenda.next() }
+    }
+
     /// Runs until nothing happens any more. Answers what was broken.
     pub(crate) fn run(&mut self) -> Result<u64, String> {
         let mut events = 0;
-        while let Some((at, event)) = self.agenda.next() {
+        while let Some((at, event)) = self.next() {
             self.now = at;
             self.happen(event);
             events += 1;
@@ -343,28 +359,16 @@ impl World {
             Event::Deadline { producer, life } if self.lives(Who::Producer(producer), life) => {
                 self.deadline(producer);
             }
-            Event::Ended {
+            Event::Worker {
                 worker,
                 life,
-                attempt,
-            } if self.lives(Who::Worker(worker), life) => {
-                self.ended(worker, attempt);
-                self.after(Who::Worker(worker));
-            }
-            Event::Poisoned { worker, life } if self.lives(Who::Worker(worker), life) => {
-                trace!(self, "worker {worker}: dies of a task");
-                self.crash_worker(worker);
-            }
-            Event::PublishAgain {
-                worker,
-                life,
-                number,
-            } if self.lives(Who::Worker(worker), life) => {
-                self.publish_again(worker, number);
-            }
-            Event::GraceOver { worker, life } if self.lives(Who::Worker(worker), life) => {
-                self.grace_over(worker);
-                self.after(Who::Worker(worker));
+                event,
+            } => {
+                self.looks -= usize::from(matches!(event, WorkerEvent::Look(_)));
+                if self.lives(Who::Worker(worker), life) {
+                    self.happen_in(worker, event);
+                    self.after(Who::Worker(worker));
+                }
             }
             Event::Commit { life } if self.lives(Who::Collector, life) => self.commit(),
             Event::Committed { life } if self.lives(Who::Collector, life) => {
@@ -376,6 +380,32 @@ impl World {
             // Of a process that is gone.
             _ => {}
         }
+    }
+
+    fn happen_in(&mut self, worker: usize, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Ended(attempt) => self.ended(worker, attempt),
+            WorkerEvent::Poisoned => {
+                trace!(self, "worker {worker}: dies of a task");
+                self.crash_worker(worker);
+            }
+            WorkerEvent::PublishAgain(number) => self.publish_again(worker, number),
+            WorkerEvent::GraceOver => self.grace_over(worker),
+            WorkerEvent::Look(number) => self.look(worker, number),
+            WorkerEvent::Impatient(begun) => self.impatient(worker, begun),
+            WorkerEvent::HeldLong(number) => self.hand_back(worker, number),
+        }
+    }
+
+    /// Puts down what is to happen in a worker, if it lives that long.
+    pub(crate) fn put(&mut self, worker: usize, at: Micros, event: WorkerEvent) {
+        let life = self.workers[worker].life;
+        let event = Event::Worker {
+            worker,
+            life,
+            event,
+        };
+        self.agenda.put(at, event);
     }
 
     /// The clocks are right again; nothing breaks from here on.
@@ -456,10 +486,33 @@ impl World {
                     return;
                 };
                 link.opened(id);
-                let prefetch = link.prefetch();
-                trace!(self, "{who:?} consumes {place:?} with prefetch {prefetch}");
-                self.write_to_broker(id, ClientFrame::Consume(place, prefetch));
+                self.resume_unless_held(who, place);
             }
+        }
+    }
+
+    /// Tells the broker to deliver again.
+    pub(crate) fn resume(&mut self, who: Who, place: Place) {
+        if let Some(link) = self.consume_link(who, place) {
+            link.held = false;
+        }
+        self.resume_unless_held(who, place);
+    }
+
+    fn resume_unless_held(&mut self, who: Who, place: Place) {
+        // Suspects are asked for one by one.
+        let link = self.consume_link(who, place);
+        let Some(link) =
+            link.filter(|link| !link.held && !link.stopping && place != Place::Suspect)
+        else {
+            return;
+        };
+        let prefetch = link.prefetch();
+        if let Some(session) = link.session.as_mut().filter(|session| !session.receives) {
+            session.receives = true;
+            let connection = session.connection;
+            trace!(self, "{who:?} consumes {place:?} with prefetch {prefetch}");
+            self.write_to_broker(connection, ClientFrame::Consume(place, prefetch));
         }
     }
 
@@ -523,6 +576,9 @@ impl World {
                     "{who:?} is delivered {tag} from {place:?}: message {}", message.id
                 );
                 match who {
+                    Who::Worker(index) if place == Place::Suspect && !self.pulled(index) => {
+                        drop(token)
+                    }
                     Who::Worker(index) => self.work(index, place, &message, token),
                     Who::Collector => self.collect(&message, token),
                     Who::Producer(_) => {}
@@ -533,7 +589,12 @@ impl World {
                     .consume_link(who, place)
                     .and_then(|link| link.session.as_mut())
                 {
-                    session.cancelled = true;
+                    session.cancelling -= 1;
+                }
+            }
+            (BrokerFrame::Empty, _) => {
+                if let Who::Worker(index) = who {
+                    self.none_pulled(index);
                 }
             }
             (BrokerFrame::Deliver { .. } | BrokerFrame::CancelOk, Purpose::Publish) => {}
@@ -580,6 +641,7 @@ impl World {
             );
         }
         if let Who::Worker(index) = who {
+            self.attend_lane(index);
             self.drained(index);
         }
     }
@@ -645,6 +707,9 @@ impl World {
                     return;
                 }
                 link.broke(now, sabotage);
+                if let (Who::Worker(index), Place::Suspect) = (who, place) {
+                    self.none_pulled(index);
+                }
             }
         }
         trace!(self, "{who:?} lost its connection for {purpose:?}");
@@ -656,8 +721,11 @@ impl World {
     pub(crate) fn cancel(&mut self, who: Who, place: Place) {
         let session = self
             .consume_link(who, place)
-            .and_then(|link| link.session.as_ref());
-        if let Some(connection) = session.map(|session| session.connection) {
+            .and_then(|link| link.session.as_mut());
+        if let Some(session) = session.filter(|session| session.receives) {
+            session.receives = false;
+            session.cancelling += 1;
+            let connection = session.connection;
             self.write_to_broker(connection, ClientFrame::Cancel);
         }
         self.after(who);
