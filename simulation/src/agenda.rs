@@ -38,10 +38,6 @@ impl<E> Agenda<E> {
         self.heap.push(Entry { at, number, event });
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
-    }
-
     pub(crate) fn next(&mut self) -> Option<(Micros, E)> {
         self.heap.pop().map(|entry| (entry.at, entry.event))
     }

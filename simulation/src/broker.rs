@@ -379,6 +379,9 @@ impl World {
         );
         self.broker.queue(place).ready.push_back(message);
         self.dispatch(place);
+        if place == Place::Suspect {
+            self.look_all();
+        }
     }
 
     /// A delay has ended.
@@ -481,6 +484,9 @@ impl World {
             } else {
                 self.broker.queue(place).ready.push_front(message);
             }
+        }
+        if place == Place::Suspect {
+            self.look_all();
         }
     }
 

@@ -15,6 +15,9 @@ pub(crate) struct Lane {
     state: State,
     /// Tells the next look from those before.
     looks: u32,
+    /// The last look found none. The real worker looks again and again; here it
+    /// is told when there is something to see.
+    dormant: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,9 +66,20 @@ impl World {
     pub(crate) fn look_after(&mut self, index: usize, pause: Micros) {
         let worker = &mut self.workers[index];
         worker.lane.looks += 1;
+        worker.lane.dormant = false;
         let number = worker.lane.looks;
-        self.looks += 1;
         self.put(index, self.now + pause, WorkerEvent::Look(number));
+    }
+
+    /// There may be something to see: whoever looks now and then will.
+    pub(crate) fn look_all(&mut self) {
+        for index in 0..self.workers.len() {
+            let lane = &self.workers[index].lane;
+            if lane.dormant && matches!(lane.state, State::Resting) {
+                let pause = self.chance.below(micros(LOOK_EVERY) * 3 / 2);
+                self.look_after(index, pause);
+            }
+        }
     }
 
     /// A suspect of this worker's is on its way: it need not wait for the next
@@ -84,9 +98,8 @@ impl World {
         }
         let pulls = worker.links[1].session.is_some();
         if !pulls || self.broker.suspects() == 0 {
-            let pause = micros(LOOK_EVERY);
-            let pause = self.chance.between(pause / 2, pause * 3 / 2);
-            return self.look_after(index, pause);
+            self.workers[index].lane.dormant = true;
+            return;
         }
         trace!(self, "worker {index}: suspects have their turn");
         let idle = worker.is_idle();

@@ -576,11 +576,11 @@ impl World {
         for link in &mut worker.links {
             link.stopping = true;
         }
+        let grace = self.chance.between(10 * MS, 3 * SECOND);
+        self.put(index, self.now + grace, WorkerEvent::GraceOver);
         for place in [Place::Tasks, Place::Suspect] {
             self.cancel(Who::Worker(index), place);
         }
-        let grace = self.chance.between(10 * MS, 3 * SECOND);
-        self.put(index, self.now + grace, WorkerEvent::GraceOver);
     }
 
     /// What still runs is dropped, and goes back.

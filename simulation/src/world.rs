@@ -107,8 +107,6 @@ pub(crate) struct World {
     pub(crate) messages: u64,
     pub(crate) tickets: u64,
     pub(crate) minted: u64,
-    /// Looks for suspects that are put down: they go on for ever.
-    pub(crate) looks: usize,
     pub(crate) faults: u64,
     violation: Option<String>,
     pub(crate) trace: Option<fn(&str)>,
@@ -147,7 +145,6 @@ impl World {
             messages: 0,
             tickets: 0,
             minted: 0,
-            looks: 0,
             faults: 0,
             violation: None,
             trace,
@@ -273,17 +270,10 @@ impl World {
         }
     }
 
-    /// What happens next; nothing if all that is left is workers that look for
-    /// suspects where there are none.
-    fn next(&mut self) -> Option<(Micros, Event)> {
-        let only_looks = self.agenda.len() == self.looks && self.broker.suspects() == 0;
-        if only_looks { None } else { self.agenda.next() }
-    }
-
     /// Runs until nothing happens any more. Answers what was broken.
     pub(crate) fn run(&mut self) -> Result<u64, String> {
         let mut events = 0;
-        while let Some((at, event)) = self.next() {
+        while let Some((at, event)) = self.agenda.next() {
             self.now = at;
             self.happen(event);
             events += 1;
@@ -363,12 +353,9 @@ impl World {
                 worker,
                 life,
                 event,
-            } => {
-                self.looks -= usize::from(matches!(event, WorkerEvent::Look(_)));
-                if self.lives(Who::Worker(worker), life) {
-                    self.happen_in(worker, event);
-                    self.after(Who::Worker(worker));
-                }
+            } if self.lives(Who::Worker(worker), life) => {
+                self.happen_in(worker, event);
+                self.after(Who::Worker(worker));
             }
             Event::Commit { life } if self.lives(Who::Collector, life) => self.commit(),
             Event::Committed { life } if self.lives(Who::Collector, life) => {
@@ -487,6 +474,7 @@ impl World {
                 };
                 link.opened(id);
                 self.resume_unless_held(who, place);
+                self.look_all();
             }
         }
     }
@@ -687,8 +675,10 @@ impl World {
                 link.connection = None;
                 let mut forgotten = Vec::new();
                 if sabotage == Some(Sabotage::LostConfirmIgnored) {
-                    let each = |request: Request, _| forgotten.push(request.ticket);
-                    link.outgoing.answered(u64::MAX - 1, true, true, each);
+                    link.outgoing.give_up(now, |request, _| {
+                        forgotten.push(request.ticket);
+                        true
+                    });
                 }
                 link.outgoing.broke();
                 for ticket in forgotten {
