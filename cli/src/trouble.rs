@@ -187,6 +187,10 @@ impl Trouble {
             StoreError::Busy { .. } => (Exit::Unreachable, "try again; `fuser` names who holds it"),
             StoreError::Full { .. } => (Exit::Unreachable, "free some room; nothing is lost"),
             StoreError::Disk { .. } => (Exit::Unreachable, "check the disk; nothing acked is lost"),
+            StoreError::Rejected { .. } => (
+                Exit::Unreachable,
+                "take out the constraint or trigger that was added to it",
+            ),
             StoreError::Gone { .. } => (Exit::Unreachable, "put it back, and start again"),
             StoreError::Corrupt { .. } => (
                 Exit::Unreachable,

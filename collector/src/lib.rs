@@ -17,7 +17,8 @@
 //!
 //! While the store cannot be written, nothing is acked and nothing more is
 //! received than fits the prefetch: outcomes wait in their queue. The same
-//! group is tried again until it is stored. A crash between commit and ack
+//! group is tried again until it is stored, in the file that is at the store's
+//! path then. What the store refuses by itself is kept in it as a dead letter. A crash between commit and ack
 //! brings entries again, which changes nothing in the store.
 
 mod config;
@@ -25,6 +26,7 @@ mod decode;
 mod error;
 mod open;
 mod receive;
+mod refused;
 mod write;
 
 use std::future::Future;

@@ -4,6 +4,7 @@
 //! nobody; what arrives during a commit is the next group, so groups grow with
 //! the load by themselves.
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,8 @@ use homing_protocol::{Proof, Timestamp, chain};
 use homing_store::{Committed, Entry, StoreError, Writer};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::refused;
 
 /// Most entries in one group. Larger ones are not faster, but take longer to
 /// write again after a failure.
@@ -40,6 +43,8 @@ pub(crate) struct Item {
 trait Sink {
     type Proof: Proof;
     fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Self::Proof, StoreError>;
+    /// Opens it anew, after an error that may be of the connection.
+    fn reopen(&mut self) -> Result<(), StoreError>;
 }
 
 impl Sink for Writer {
@@ -47,6 +52,10 @@ impl Sink for Writer {
 
     fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Committed, StoreError> {
         Self::write(self, entries, now)
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        Self::reopen(self)
     }
 }
 
@@ -140,42 +149,109 @@ fn group(first: Item, items: &mut mpsc::Receiver<Item>) -> (Vec<Entry>, Vec<Toke
     (entries, tokens)
 }
 
-/// Writes one group, again and again if need be. `None` if it failed and there
-/// is no patience left.
+/// Writes one group, again and again if need be, without the entries that the
+/// store refuses: halves are tried, until each of those is alone, and a dead
+/// letter takes its place. `None` if it failed and there is no patience left.
 fn write<S: Sink>(
     sink: &mut S,
     entries: &[Entry],
     patient: &Receiver<()>,
 ) -> Result<Option<S::Proof>, StoreError> {
+    let refusal = match write_whole(sink, entries, patient) {
+        Err(error @ StoreError::Rejected { .. }) => error,
+        written => return written,
+    };
+    if let [entry] = entries {
+        return write_refused(sink, entry, refusal, patient);
+    }
+    let (first, second) = entries.split_at(entries.len() / 2);
+    match write(sink, first, patient)? {
+        Some(_) => write(sink, second, patient),
+        None => Ok(None),
+    }
+}
+
+/// Writes a dead letter in the place of `entry`.
+fn write_refused<S: Sink>(
+    sink: &mut S,
+    entry: &Entry,
+    refusal: StoreError,
+    patient: &Receiver<()>,
+) -> Result<Option<S::Proof>, StoreError> {
+    tracing::error!(
+        error = chain(&refusal),
+        "the store refuses {}: it is kept as a dead letter",
+        refused::subject(entry),
+    );
+    let detail = refusal.to_string();
+    for letter in refused::letters(entry, &detail) {
+        match write_whole(sink, &[letter], patient) {
+            Err(StoreError::Rejected { .. }) => {}
+            written => return written,
+        }
+    }
+    Err(refusal)
+}
+
+/// Writes all of `entries` or none, again and again while waiting may help.
+fn write_whole<S: Sink>(
+    sink: &mut S,
+    entries: &[Entry],
+    patient: &Receiver<()>,
+) -> Result<Option<S::Proof>, StoreError> {
     let mut pause = PAUSE_FIRST;
-    let mut said = false;
+    let mut stall = Stall::default();
+    let mut written = sink.write(entries, Timestamp::from(SystemTime::now()));
     loop {
-        let error = match sink.write(entries, Timestamp::from(SystemTime::now())) {
+        let error = match written {
             Ok(proof) => {
-                if said {
-                    tracing::info!("the store can be written again");
-                }
+                stall.end();
                 return Ok(Some(proof));
             }
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
         };
-        if !said {
-            said = true;
-            tracing::warn!(
-                error = chain(&error),
-                "the store cannot be written: outcomes wait in their queue until it can",
-            );
-        }
+        stall.say(&error);
         if patient.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return Ok(None);
         }
         pause = (pause * 2).min(PAUSE_MAX);
+        // Of a file that is locked, or has no room, the connection is as before.
+        let reopened = match error {
+            StoreError::Busy { .. } | StoreError::Full { .. } => Ok(()),
+            _ => sink.reopen(),
+        };
+        written = reopened.and_then(|()| sink.write(entries, Timestamp::from(SystemTime::now())));
+    }
+}
+
+/// A time in which the store cannot be written. What is wrong is said once.
+#[derive(Debug, Default)]
+struct Stall(Option<Discriminant<StoreError>>);
+
+impl Stall {
+    fn say(&mut self, error: &StoreError) {
+        let what = discriminant(error);
+        if self.0.replace(what) != Some(what) {
+            tracing::warn!(
+                error = chain(error),
+                "the store cannot be written: outcomes wait in their queue until it can",
+            );
+        }
+    }
+
+    fn end(self) {
+        if self.0.is_some() {
+            tracing::info!("the store can be written again");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use homing_protocol::{Digest, Report, Run, Status, TaskId};
+    use uuid::Uuid;
+
     use super::*;
 
     struct Stored;
@@ -193,6 +269,10 @@ mod tests {
                 .pop()
                 .expect("no more answers are asked for")
                 .map(|()| Stored)
+        }
+
+        fn reopen(&mut self) -> Result<(), StoreError> {
+            Ok(())
         }
     }
 
@@ -237,5 +317,75 @@ mod tests {
         let written = write(&mut Answers(vec![Err(full())]), &[], &patient);
 
         assert!(written.is_ok_and(|proof| proof.is_none()));
+    }
+
+    /// Takes reports but those of these tasks.
+    struct Choosy {
+        refused: Vec<u128>,
+        stored: Vec<Entry>,
+    }
+
+    impl Sink for Choosy {
+        type Proof = Stored;
+
+        fn write(&mut self, entries: &[Entry], _: Timestamp) -> Result<Stored, StoreError> {
+            let refuses = |entry: &Entry| match entry {
+                Entry::Report(report) => {
+                    let number = |id: &u128| TaskId::from(Uuid::from_u128(*id)) == report.task;
+                    self.refused.iter().any(number)
+                }
+                _ => false,
+            };
+            if entries.iter().any(refuses) {
+                let path = "a.db".into();
+                let detail = "no".to_owned();
+                return Err(StoreError::Rejected { path, detail });
+            }
+            self.stored.extend_from_slice(entries);
+            Ok(Stored)
+        }
+
+        fn reopen(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    fn report(number: u128) -> Entry {
+        let task = TaskId::from(Uuid::from_u128(number));
+        let (kind, digest) = ("demo.echo".to_owned(), Digest::of(b""));
+        Entry::Report(Report::bare(
+            task,
+            Run::FIRST,
+            kind,
+            Status::Succeeded,
+            digest,
+        ))
+    }
+
+    #[test]
+    fn what_the_store_refuses_is_a_dead_letter_wherever_it_stands_and_the_others_are_stored() {
+        let entries: Vec<_> = (0..7).map(report).collect();
+        for refused in (0..7)
+            .map(|at| vec![at])
+            .chain([vec![0, 6], (0..7).collect()])
+        {
+            let (_patience, patient) = channel();
+            let mut sink = Choosy {
+                refused: refused.clone(),
+                stored: Vec::new(),
+            };
+
+            let written = write(&mut sink, &entries, &patient);
+
+            assert!(written.is_ok_and(|proof| proof.is_some()));
+            let (dead, others): (Vec<_>, Vec<_>) = sink
+                .stored
+                .iter()
+                .partition(|entry| matches!(entry, Entry::Dead(_)));
+            assert_eq!(
+                (dead.len(), others.len()),
+                (refused.len(), 7 - refused.len())
+            );
+        }
     }
 }

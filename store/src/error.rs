@@ -107,6 +107,15 @@ pub enum StoreError {
         /// SQLite's own words, or what was found.
         detail: String,
     },
+    /// SQLite refuses something in an entry, such as for a constraint or a
+    /// trigger that somebody added. Others may be stored.
+    #[error("the store {} refuses an entry: {detail}", path.display())]
+    Rejected {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's own words.
+        detail: String,
+    },
     /// SQLite refuses a statement of ours.
     #[error("the store {} refuses a statement: {detail}", path.display())]
     Refused {
@@ -128,20 +137,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether waiting may cure it, without anybody changing the settings.
+    /// Whether waiting may cure it, for somebody who had the store before: until
+    /// another process is done, there is room, a disk is mounted again, or the
+    /// file is back.
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unwritable { .. } | Self::Busy { .. } | Self::Full { .. } | Self::Disk { .. } => {
-                true
-            }
             Self::Missing { .. }
             | Self::NoDirectory { .. }
-            | Self::Foreign { .. }
+            | Self::Unreadable { .. }
+            | Self::Unwritable { .. }
+            | Self::Busy { .. }
+            | Self::Full { .. }
+            | Self::Disk { .. }
+            | Self::Gone { .. } => true,
+            Self::Foreign { .. }
             | Self::Newer { .. }
             | Self::Older { .. }
-            | Self::Unreadable { .. }
-            | Self::Gone { .. }
             | Self::Corrupt { .. }
+            | Self::Rejected { .. }
             | Self::Refused { .. }
             | Self::Position { .. } => false,
         }

@@ -88,6 +88,18 @@ impl Writer {
         Ok(Committed(()))
     }
 
+    /// Opens what is at the store's path now, after an error that may be of the
+    /// connection: the same file, or the one that has taken its place. Never
+    /// creates one: where a disk is not mounted it would be the wrong one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it cannot be opened, or another process writes to it. The
+    /// same call can be made again.
+    pub fn reopen(&mut self) -> Result<(), StoreError> {
+        self.0.reopen()
+    }
+
     /// How many tasks something is stored of, each run counted once.
     ///
     /// # Errors

@@ -54,10 +54,11 @@ pub(crate) fn known_batches(db: &Connection) -> Answer<Vec<BatchId>> {
 /// What is stored of the tasks that are in no batch.
 pub(crate) fn audit_lone(db: &Connection) -> Answer<LoneAudit> {
     let closed = "SELECT count(*) FROM tasks
-        WHERE batch IS NULL AND newest AND status <> 'retrying'";
+        WHERE batch IS NULL AND newest AND status NOT IN ('pending', 'retrying')";
     let mut statement = db.prepare_cached(
         "SELECT task, \"row\", status FROM tasks INDEXED BY tasks_other
-         WHERE batch IS NULL AND newest AND status = 'retrying' AND status <> 'succeeded'
+         WHERE batch IS NULL AND newest AND status IN ('pending', 'retrying')
+           AND status <> 'succeeded'
          ORDER BY position",
     )?;
     let unclosed = statement.query_map([], to_unclosed)?;

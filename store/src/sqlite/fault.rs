@@ -83,6 +83,11 @@ fn failure(code: ErrorCode, path: std::path::PathBuf, detail: String) -> StoreEr
                 source: io::Error::other(detail),
             }
         }
+        // What they are about is a value, or a row, of one entry.
+        ErrorCode::ConstraintViolation
+        | ErrorCode::TooBig
+        | ErrorCode::TypeMismatch
+        | ErrorCode::ParameterOutOfRange => StoreError::Rejected { path, detail },
         _ => StoreError::Refused { path, detail },
     }
 }

@@ -12,13 +12,16 @@ use std::time::SystemTime;
 use homing_faults::{Point, crash_point};
 use homing_protocol::Timestamp;
 
-use super::file;
+use super::file::{self, FileId};
 use super::writer::Writer;
 use crate::error::StoreError;
 use crate::writer::Holder;
 
 /// Most bytes read of what the holder wrote: it is one short line.
 const HOLDER_BYTES_MAX: u64 = 400;
+
+/// The lock that decides which process collects.
+pub(super) const COLLECTOR: &str = "collector";
 
 /// Stands in line for the lock.
 #[derive(Debug)]
@@ -31,7 +34,16 @@ pub(crate) struct Standby {
 /// The right to write. Dropped, the next process has it.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Whether it is the lock of the database at the canonical path `database`,
+    /// and not of one that was there before.
+    pub(super) fn is_at(&self, database: &Path) -> bool {
+        let ours = self.file.metadata().ok().map(FileId::from);
+        ours.is_some() && ours == file::file_id(&beside(database, COLLECTOR))
+    }
 }
 
 impl Standby {
@@ -45,7 +57,7 @@ impl Standby {
             .canonicalize()
             .map_err(|source| file::unwritable(path, source))?;
         file::open_writer(&database)?;
-        let beside = beside(&database, "collector");
+        let beside = beside(&database, COLLECTOR);
         Ok(Self {
             file: file::open_beside(&beside)?,
             database,
@@ -68,7 +80,7 @@ impl Standby {
         crash_point(Point::StoreLocked);
         let mut file = self.file;
         sign(&mut file).map_err(|source| file::unwritable(&self.beside, source))?;
-        Writer::open(&self.database, Lock { _file: file }).map(Ok)
+        Writer::open(&self.database, Lock { file }).map(Ok)
     }
 }
 
@@ -83,7 +95,7 @@ pub(super) fn try_lock(database: &Path, what: &str) -> Result<Result<Lock, Holde
         Err(TryLockError::Error(source)) => return Err(file::unwritable(&beside, source)),
     }
     sign(&mut file).map_err(|source| file::unwritable(&beside, source))?;
-    Ok(Ok(Lock { _file: file }))
+    Ok(Ok(Lock { file }))
 }
 
 fn beside(database: &Path, what: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::fault::{Answer, Fault};
 use super::file::{self, FileId};
 use super::group::Group;
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::schema;
 use crate::error::StoreError;
 use crate::writer::Entry;
@@ -22,38 +22,64 @@ pub(crate) struct Writer {
     connection: Connection,
     path: PathBuf,
     file: Option<FileId>,
-    _lock: Lock,
+    /// The write-ahead log beside it.
+    log: Option<FileId>,
+    lock: Lock,
 }
 
 impl Writer {
     pub(super) fn open(path: &Path, lock: Lock) -> Result<Self, StoreError> {
         let file = file::file_id(path);
-        let mut connection = file::open_writer(path)?;
-        let prepare = |connection: &mut Connection| -> Answer<_> {
-            connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-            file::make_durable(connection)?;
-            schema::migrate(connection)
-        };
-        prepare(&mut connection).map_err(|fault| fault.at(path))?;
+        let connection = connect(path)?;
         Ok(Self {
             connection,
             path: path.to_owned(),
             file,
-            _lock: lock,
+            log: file::file_id(&file::log(path)),
+            lock,
         })
+    }
+
+    /// Opens what is at the path now, never creating it: the same file again, or
+    /// the one that has taken its place.
+    pub(crate) fn reopen(&mut self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let Some(file) = file::file_id(&path) else {
+            return Err(StoreError::Missing { path });
+        };
+        if self.file != Some(file) {
+            // SQLite would take the log of the file before for that of this one
+            // (https://www.sqlite.org/howtocorrupt.html section 1.4).
+            if self.log.is_some() && file::file_id(&file::log(&path)) == self.log {
+                return Err(StoreError::Gone { path });
+            }
+            // With the connection go its files beside the path.
+            let closed = Connection::open_in_memory();
+            self.connection = closed.map_err(|error| Fault::from(error).at(&path))?;
+            (self.file, self.log) = (None, None);
+            if !self.lock.is_at(&path) {
+                self.lock = match lock::try_lock(&path, lock::COLLECTOR)? {
+                    Ok(lock) => lock,
+                    Err(_) => return Err(StoreError::Busy { path }),
+                };
+            }
+        }
+        self.connection = connect(&path)?;
+        self.file = Some(file);
+        self.log = file::file_id(&file::log(&path));
+        Ok(())
     }
 
     /// Writes `entries` in one transaction that is on disk when this returns.
     pub(crate) fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<(), StoreError> {
-        self.commit(entries, now)
-            .map_err(|fault| fault.at(&self.path))?;
+        let committed = self.commit(entries, now);
         // A file that was deleted or replaced takes writes as before, and they
         // are gone with the last handle of it.
-        if file::file_id(&self.path) == self.file {
-            return Ok(());
+        if file::file_id(&self.path) != self.file {
+            let path = self.path.clone();
+            return Err(StoreError::Gone { path });
         }
-        let path = self.path.clone();
-        Err(StoreError::Gone { path })
+        committed.map_err(|fault| fault.at(&self.path))
     }
 
     fn commit(&mut self, entries: &[Entry], now: Timestamp) -> Answer<()> {
@@ -77,4 +103,16 @@ impl Writer {
             .query_row(sql, [], |row| super::columns::natural(row, 0));
         stored.map_err(|error| Fault::from(error).at(&self.path))
     }
+}
+
+/// Opens the file at `path` for writing, with the newest schema.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = file::open_writer(path)?;
+    let prepare = |connection: &mut Connection| -> Answer<_> {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        file::make_durable(connection)?;
+        schema::migrate(connection)
+    };
+    prepare(&mut connection).map_err(|fault| fault.at(path))?;
+    Ok(connection)
 }

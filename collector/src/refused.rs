@@ -1,0 +1,88 @@
+//! What becomes of an entry that the store refuses, when it takes others: a dead
+//! letter in the same store, so that it is kept, shown and blocks nothing.
+
+use homing_protocol::{
+    BatchRecord, DeadLetter, Destination, Message, Properties, Reason, Received, Report, Status,
+    encode_reports,
+};
+use homing_store::Entry;
+
+/// The queue that reports and batch records come from.
+const QUEUE: &str = "results";
+
+/// The dead letters that may stand for `entry`, the best first: one that says of
+/// its task that it is dead, and one that says nothing of any task, for the
+/// store may refuse whatever is about that one.
+pub(crate) fn letters(entry: &Entry, detail: &str) -> Vec<Entry> {
+    let letter = match entry {
+        Entry::Report(report) => of_report(report, detail),
+        Entry::Batch(record) => of_batch(record, detail),
+        Entry::Dead(letter) => Some(letter.clone()),
+    };
+    let Some(letter) = letter else {
+        return Vec::new();
+    };
+    let alone = DeadLetter {
+        reports: Vec::new(),
+        ..letter.clone()
+    };
+    [letter, alone].map(Entry::Dead).into()
+}
+
+fn of_report(report: &Report, detail: &str) -> Option<DeadLetter> {
+    // The same for the same report, so that it is kept once.
+    let attempt = report.attempt_id.map(|id| id.to_string());
+    let id = format!(
+        "refused {} {} {}",
+        report.task,
+        report.run,
+        attempt.unwrap_or_default()
+    );
+    let to = Destination::Results { key: 0 };
+    let at = report.started_at;
+    let message = encode_reports(std::slice::from_ref(report), to, id, at).ok()?;
+    let mut dead = report.clone();
+    dead.status = Status::Dead;
+    dead.reason = Some(Reason::Rejected);
+    dead.error = Some(format!("the store refuses its outcome: {detail}"));
+    dead.attempt_id = None;
+    (dead.output, dead.error_data) = (None, None);
+    Some(DeadLetter {
+        reports: vec![dead],
+        ..letter(message, detail)
+    })
+}
+
+fn of_batch(record: &BatchRecord, detail: &str) -> Option<DeadLetter> {
+    let id = format!("refused {} {}", record.batch, record.at);
+    let message = record.to_message(id).ok()?;
+    Some(letter(message, detail))
+}
+
+fn letter(message: Message, detail: &str) -> DeadLetter {
+    let properties: Properties = message.properties;
+    DeadLetter {
+        reason: Reason::Rejected,
+        detail: format!("the store refuses it: {detail}"),
+        queue: QUEUE.to_owned(),
+        reports: Vec::new(),
+        received: Received {
+            properties,
+            body: message.body,
+            exchange: QUEUE.to_owned(),
+            routing_key: String::new(),
+            redelivered: false,
+            delivery_count: 0,
+            deaths: Vec::new(),
+        },
+    }
+}
+
+/// What an entry is about, for the log.
+pub(crate) fn subject(entry: &Entry) -> String {
+    match entry {
+        Entry::Report(report) => format!("a report of task {}", report.task),
+        Entry::Batch(record) => format!("a record of batch {}", record.batch),
+        Entry::Dead(letter) => format!("a dead letter from {}", letter.queue),
+    }
+}
