@@ -4,6 +4,7 @@
 
 mod books;
 pub mod chaos;
+mod disk;
 mod journal;
 pub mod kind;
 mod load;
@@ -19,6 +20,7 @@ mod scale;
 mod world;
 
 pub use books::{Books, Follower};
+pub use disk::SmallDisk;
 pub use journal::{Journal, JournalWriter, Run};
 pub use load::{Fate, Load, Mix, Row};
 pub use node::{Cluster, Node};

@@ -131,6 +131,20 @@ impl Process {
         self.child.id()
     }
 
+    /// The most memory it had at once until now, in MiB.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it has ended.
+    pub fn memory_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let status = std::fs::read_to_string(path).expect("a running process has a status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.and_then(|kib| kib.parse().ok()).expect("a number");
+        kib >> 10
+    }
+
     /// Kills it, as nothing can prevent, and waits until it is gone.
     pub async fn kill(&mut self) {
         let killed = self.child.kill().await;

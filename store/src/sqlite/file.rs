@@ -198,3 +198,30 @@ pub(super) fn make_durable(connection: &Connection) -> Result<(), Fault> {
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With less, power loss may take back what was committed:
+    /// <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+    #[test]
+    fn every_commit_of_a_writer_is_on_disk_before_it_returns() {
+        const FULL: u32 = 2;
+        let name = format!("homing-durable-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        create(&path).unwrap();
+
+        let connection = open_writer(&path).unwrap();
+        make_durable(&connection).unwrap();
+
+        let asked = |pragma| connection.pragma_query_value(None, pragma, |row| row.get(0));
+        assert_eq!(asked("synchronous"), Ok(FULL));
+        let mode: String = connection
+            .pragma_query_value(None, "journal_mode", |row| row.get(0))
+            .unwrap();
+        assert_eq!(mode, "wal");
+        drop(connection);
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -60,6 +60,49 @@ async fn the_first_outcome_stays_and_a_later_one_is_kept_beside_it() {
     );
 }
 
+/// Two attempts that fail, a dead letter, and a success: in each of their 24
+/// orders, each of them also twice.
+#[tokio::test]
+async fn four_reports_come_to_the_same_in_all_24_orders() {
+    let attempt = |status, number: u32| {
+        let mut report = report(1, status);
+        report.attempt = number;
+        report.attempt_id = Some(Uuid::from_u128(number.into()).into());
+        report
+    };
+    let reports = [
+        attempt(Status::Retrying, 1),
+        attempt(Status::Retrying, 2),
+        attempt(Status::Dead, 3),
+        attempt(Status::Succeeded, 4),
+    ];
+    let mut orders = 0;
+    for order in (0..256_usize).map(|n| [n & 3, n >> 2 & 3, n >> 4 & 3, n >> 6]) {
+        if (0..4).any(|place| !order.contains(&place)) {
+            continue;
+        }
+        orders += 1;
+        let fixture = Fixture::new();
+        let sorted = order.map(|place| reports[place].clone());
+        let twice = [&sorted[..], &sorted[..]].concat();
+
+        write(&mut fixture.writer(), &twice);
+
+        let store = fixture.store().await;
+        let task = store.task(task(1)).await.unwrap().unwrap();
+        assert_eq!(task.record.report, reports[3], "{order:?}");
+        let mut failed: Vec<_> = task.attempts.iter().map(|a| a.report.attempt).collect();
+        failed.sort_unstable();
+        failed.dedup();
+        assert_eq!(failed, [1, 2, 3], "{order:?}");
+        let log = store.last(&Filter::all(), 100).await.unwrap().records;
+        let finals = statuses(log.into_iter().map(|record| record.report));
+        let finals = finals.into_iter().filter(|status| status.is_final());
+        assert_eq!(finals.collect::<Vec<_>>(), [Status::Succeeded], "{order:?}");
+    }
+    assert_eq!(orders, 24);
+}
+
 #[tokio::test]
 async fn every_error_of_a_task_is_kept() {
     let fixture = Fixture::new();

@@ -23,6 +23,7 @@ mod private_broker;
 mod raw;
 mod refusals;
 mod stalls;
+mod store_faults;
 mod suspects;
 mod timeouts;
 mod wedged;
