@@ -8,7 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, collector, help, list, queues, show, stats, submit, tail, topology, wait, worker,
+    audit, collector, dead, help, list, queues, replay, show, stats, submit, tail, topology, wait,
+    worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -50,6 +51,8 @@ pub(crate) enum OtherVerb {
     Queues(queues::QueuesArgs),
     Audit(audit::AuditArgs),
     Topology(topology::TopologyArgs),
+    Replay(replay::ReplayArgs),
+    Dead(dead::DeadArgs),
 }
 
 /// The command line. Its help names the variables, not their values.
@@ -93,6 +96,8 @@ impl OtherVerb {
             Self::Queues(args) => queues::run(args, settings).await,
             Self::Audit(args) => audit::run(args, settings).await,
             Self::Topology(args) => topology::run(args, settings).await,
+            Self::Replay(args) => replay::run(args, settings).await,
+            Self::Dead(args) => dead::run(args, settings).await,
         }
     }
 }

@@ -24,6 +24,8 @@ Watch:
   audit       Whether every task has an answer, or where it may be
 
 Repair:
+  replay      Run tasks again that did not succeed
+  dead        List, show or discard dead letters
   topology    Create or compare exchanges and queues
 
 Options:

@@ -3,11 +3,13 @@
 //! One file per verb, over the crates that do the work. Answers go to stdout,
 //! talk and errors to stderr; every ending has an exit code ([`exit::Exit`]).
 
+mod ask;
 mod audit;
 mod batch_stats;
 mod clean;
 mod cli;
 mod collector;
+mod dead;
 mod exit;
 mod help;
 mod list;
@@ -15,6 +17,7 @@ mod management;
 mod output;
 mod queues;
 mod record_line;
+mod replay;
 mod settings;
 mod show;
 mod stats;

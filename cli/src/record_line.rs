@@ -88,12 +88,17 @@ impl Said {
         }
     }
 
-    /// Which attempt of how many: `5 of 5`, `1`, `-`.
+    /// Which attempt of how many: `5 of 5`, `1`, `-`; with the run if it is a
+    /// later one.
     pub(crate) fn attempt(&self) -> String {
-        match (self.attempt, self.status) {
+        let attempt = match (self.attempt, self.status) {
             (0, _) => "-".to_owned(),
             (attempt, Status::Succeeded) => attempt.to_string(),
             (attempt, _) => format!("{attempt} of {}", self.attempts_max),
+        };
+        match self.run {
+            1 => attempt,
+            run => format!("{attempt}, run {run}"),
         }
     }
 

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, PublishError};
 use homing_protocol::topology::Topology;
 use homing_protocol::{Namespace, QueueName};
-use homing_store::{Store, StoreUrl};
+use homing_store::{Store, StoreError, StoreUrl};
 
 use crate::exit::Exit;
 use crate::telemetry::LogFormat;
@@ -217,6 +217,20 @@ impl Settings {
             .map_err(|error| Trouble::store_url(&error).from(name.trim_end_matches(['=', ' '])))
     }
 
+    /// Does something to the store that is set, which may block.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if it is not there or cannot be written.
+    pub(crate) fn with_store<T>(
+        &self,
+        work: impl FnOnce(&StoreUrl) -> Result<T, StoreError>,
+    ) -> Result<T, Trouble> {
+        let Setting { value, from, .. } = self.store_url()?;
+        tokio::task::block_in_place(|| work(&value))
+            .map_err(|error| Trouble::store(&error).from(from))
+    }
+
     /// Opens the store that is set, for reading.
     ///
     /// # Errors
@@ -227,6 +241,22 @@ impl Settings {
         Store::open(&value)
             .await
             .map_err(|error| Trouble::store(&error).from(from))
+    }
+}
+
+/// Who runs this, for the record: the user's name, or else number, and the host.
+pub(crate) fn who() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let number = || {
+        let process = std::fs::metadata("/proc/self");
+        process.map_or_else(|_| "?".to_owned(), |own| format!("uid {}", own.uid()))
+    };
+    let user = variable("USER").or_else(|| variable("LOGNAME"));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match host.trim() {
+        "" => user.unwrap_or_else(number),
+        host => format!("{}@{host}", user.unwrap_or_else(number)),
     }
 }
 

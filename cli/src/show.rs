@@ -7,6 +7,7 @@ use homing_store::{BatchRef, Store, TaskRecord};
 use serde::Serialize;
 
 use crate::clean::{for_terminal, one_line};
+use crate::dead::{RepairJson, repair_text};
 use crate::exit::Exit;
 use crate::output::{Form, Output};
 use crate::record_line::{RecordLine, Said};
@@ -38,6 +39,19 @@ struct TaskJson {
     attempts: Vec<PastJson>,
     earlier_runs: Vec<RecordLine>,
     conflicts: Vec<PastJson>,
+    replays: Vec<ReplayJson>,
+}
+
+/// A run that somebody began by hand.
+#[derive(Serialize)]
+struct ReplayJson {
+    run: u32,
+    kind: String,
+    queue: String,
+    dead_letter: Option<u64>,
+    confirmed_at: Option<String>,
+    #[serde(flatten)]
+    repair: RepairJson,
 }
 
 #[derive(Serialize)]
@@ -115,6 +129,18 @@ fn as_json(task: &TaskRecord, batch_label: Option<String>) -> TaskJson {
                 said: Said::new(&conflict.report),
             })
             .collect(),
+        replays: task
+            .replays
+            .iter()
+            .map(|replay| ReplayJson {
+                run: replay.run.get(),
+                kind: replay.kind.clone(),
+                queue: replay.queue.clone(),
+                dead_letter: replay.dead,
+                confirmed_at: replay.confirmed_at.map(full),
+                repair: RepairJson::new(&replay.repair),
+            })
+            .collect(),
     }
 }
 
@@ -144,6 +170,9 @@ fn fields(task: &TaskRecord, label: Option<&str>, people: bool) -> Vec<Field> {
     fields.push(("stored", format!("{stored}  position {position}")));
     fields.extend(contents(report));
     fields.extend(history(task, at));
+    if report.status.is_problem() {
+        fields.push(("again", format!("homing replay {}", report.task)));
+    }
     fields
 }
 
@@ -187,6 +216,18 @@ fn history(task: &TaskRecord, at: fn(Timestamp) -> String) -> Vec<Field> {
         let (run, status) = (earlier.report.run, earlier.report.status);
         let stored = at(earlier.stored_at);
         fields.push(("earlier run", format!("{run}  {status}  stored {stored}")));
+    }
+    for replay in &task.replays {
+        let (run, queue) = (replay.run, &replay.queue);
+        let repair = repair_text(&replay.repair, at);
+        let perhaps = match replay.confirmed_at {
+            Some(_) => "",
+            None => "  (perhaps not queued: the same command goes on with it)",
+        };
+        fields.push((
+            "replay",
+            format!("run {run}  to {queue}  {repair}{perhaps}"),
+        ));
     }
     for conflict in &task.conflicts {
         let (status, stored) = (conflict.report.status, at(conflict.stored_at));

@@ -64,6 +64,40 @@ impl Which {
         Ok(filter)
     }
 
+    /// Whether nothing at all is chosen.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.status.is_empty()
+            && !self.problems
+            && self.kind.is_none()
+            && self.batch.is_none()
+            && self.since.is_none()
+    }
+
+    /// The batch that was named.
+    pub(crate) const fn batch(&self) -> Option<&BatchRef> {
+        self.batch.as_ref()
+    }
+
+    /// As [`filter`](Self::filter), and unless a status is given only those that
+    /// somebody should look at.
+    ///
+    /// # Errors
+    ///
+    /// As for [`filter`](Self::filter).
+    pub(crate) async fn unsuccessful(&self, store: &Store) -> Result<Filter, Trouble> {
+        let filter = self.filter(store).await?;
+        Ok(match self.status.is_empty() {
+            true => filter.problems(),
+            false => filter,
+        })
+    }
+
+    /// The flags as they were typed, for the record.
+    pub(crate) fn recorded(&self) -> String {
+        let since = self.since.map(|age| format!(" --since {}s", age.as_secs()));
+        self.typed() + &since.unwrap_or_default()
+    }
+
     /// The flags as they were typed, to be typed again.
     pub(crate) fn typed(&self) -> String {
         let mut words = String::new();
@@ -116,7 +150,7 @@ pub(crate) fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
-fn before_now(age: Duration) -> Timestamp {
+pub(crate) fn before_now(age: Duration) -> Timestamp {
     let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_ms(now().as_ms().saturating_sub(age))
 }

@@ -65,6 +65,15 @@ points! {
     /// All rows are confirmed and on the disk, the batch is not sealed.
     SubmitJournalFinished = "submit.journal-finished",
 
+    // `homing replay`.
+
+    /// Runs are written down, none is published.
+    ReplayBegun = "replay.begun",
+    /// They are confirmed, and the store does not know.
+    ReplayPublished = "replay.published",
+    /// The store knows.
+    ReplayRecorded = "replay.recorded",
+
     // Workers.
 
     /// A delivery was taken from the link.

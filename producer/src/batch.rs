@@ -55,6 +55,10 @@ pub struct Pushed {
 }
 
 impl Pushed {
+    pub(crate) const fn new(id: TaskId, confirm: Confirm) -> Self {
+        Self { id, confirm }
+    }
+
     /// The task's id.
     pub const fn id(&self) -> TaskId {
         self.id
@@ -194,13 +198,7 @@ impl Batch {
         envelope: &Envelope,
         queue: &QueueName,
     ) -> Result<Pushed, SubmitError> {
-        let id = envelope.id;
-        let confirm = self
-            .producer
-            .publish(envelope, queue)
-            .await
-            .map_err(|source| SubmitError::Publish { id, source })?;
-        Ok(Pushed { id, confirm })
+        self.producer.push(envelope, queue).await
     }
 
     /// Waits until all its tasks are confirmed, and says how many there are.

@@ -13,7 +13,7 @@ use homing_protocol::{
 };
 use tokio::sync::OnceCell;
 
-use crate::batch::{Batch, BatchSummary};
+use crate::batch::{Batch, BatchSummary, Pushed};
 use crate::error::{ConnectError, SubmitError};
 use crate::mailbox::Mailbox;
 use crate::reply::Reply;
@@ -194,6 +194,27 @@ impl Producer {
         let failed = |source| SubmitError::Publish { id, source };
         let confirm = self.publish(envelope, queue).await.map_err(failed)?;
         confirm.await.map(drop).map_err(failed)
+    }
+
+    /// Submits an envelope to `queue`; the caller awaits its confirm. Waits
+    /// while the window is full.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Publish`]: it was not sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, it is not sent.
+    pub async fn push(
+        &self,
+        envelope: &Envelope,
+        queue: &QueueName,
+    ) -> Result<Pushed, SubmitError> {
+        let id = envelope.id;
+        let confirm = self.publish(envelope, queue).await;
+        let confirm = confirm.map_err(|source| SubmitError::Publish { id, source })?;
+        Ok(Pushed::new(id, confirm))
     }
 
     /// Submits an envelope to `queue` and awaits its outcome for `deadline` at

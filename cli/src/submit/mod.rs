@@ -166,12 +166,12 @@ impl Each {
 }
 
 /// A broker that cannot be used.
-fn broker_trouble(link: &Link) -> impl Fn(BrokerError) -> Trouble + '_ {
+pub(crate) fn broker_trouble(link: &Link) -> impl Fn(BrokerError) -> Trouble + '_ {
     |error| link.trouble(&error)
 }
 
 /// A task or a record that was not submitted, or is not known to be.
-fn submit_trouble(link: &Link) -> impl Fn(SubmitError) -> Trouble + '_ {
+pub(crate) fn submit_trouble(link: &Link) -> impl Fn(SubmitError) -> Trouble + '_ {
     |error| match &error {
         SubmitError::Encode { source, .. } => Trouble::payload(source, "what was given"),
         SubmitError::Label { source, .. } => Trouble::payload(source, "--batch"),
