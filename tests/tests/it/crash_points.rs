@@ -231,7 +231,10 @@ impl Theatre {
 fn every_point_is_in_the_table() {
     let in_table: BTreeSet<_> = CASES.iter().map(|(point, ..)| *point).collect();
 
-    assert_eq!(in_table, Point::ALL.iter().copied().collect());
+    // Those of a replay have a test of their own.
+    let of_replay = |point: &Point| point.name().starts_with("replay.");
+    let others = Point::ALL.iter().copied().filter(|point| !of_replay(point));
+    assert_eq!(in_table, others.collect());
 }
 
 #[tokio::test]

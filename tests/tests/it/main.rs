@@ -22,6 +22,7 @@ mod poison;
 mod private_broker;
 mod raw;
 mod refusals;
+mod replay;
 mod stalls;
 mod store_faults;
 mod suspects;
