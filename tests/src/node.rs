@@ -66,6 +66,17 @@ impl Node {
         self.run("kill", &[]);
     }
 
+    /// Stops it in its tracks, as a machine that hangs: its connections stay
+    /// open, and nobody answers.
+    pub fn freeze(&self) {
+        self.run("freeze", &[]);
+    }
+
+    /// Lets it go on where it was.
+    pub fn thaw(&self) {
+        self.run("thaw", &[]);
+    }
+
     /// Stops it in an orderly way. Its data stays.
     pub fn stop(&self) {
         self.run("stop", &[]);

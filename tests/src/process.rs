@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::process::Child;
 
 use crate::journal;
@@ -143,6 +143,21 @@ impl Process {
         let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
         let kib: u64 = kib.and_then(|kib| kib.parse().ok()).expect("a number");
         kib >> 10
+    }
+
+    /// Lets it open no more than this many files and connections; may be raised
+    /// again.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be limited.
+    pub fn limit_files(&self, count: u64) {
+        let pid = Some(self.pid());
+        // The limit of the limit is this process's own.
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let current = Some(count);
+        let limited = prlimit(pid, Resource::Nofile, Rlimit { current, maximum });
+        limited.expect("a child can be limited");
     }
 
     /// Kills it, as nothing can prevent, and waits until it is gone.

@@ -16,7 +16,7 @@ mod pump;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -69,8 +69,10 @@ pub struct Cut {
 }
 
 /// What passed through one connection.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Passed {
+    /// When it was accepted.
+    pub accepted: Instant,
     /// Whether it is open.
     pub open: bool,
     /// Bytes from the client to the broker.
@@ -87,8 +89,9 @@ struct Rule {
     bytes_per_second: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Connection {
+    accepted: Instant,
     passed: [u64; 2],
     open: bool,
     /// What is read here goes nowhere, for good: a stream with a gap is none.
@@ -191,6 +194,7 @@ impl Proxy {
     pub fn passed(&self) -> Vec<Passed> {
         let state = self.shared.state();
         let passed = state.connections.iter().map(|connection| Passed {
+            accepted: connection.accepted,
             open: connection.open,
             to_broker: connection.passed[0],
             from_broker: connection.passed[1],
@@ -338,8 +342,11 @@ fn begin(shared: &Arc<Shared>, client: TcpStream) {
     let number = {
         let mut state = shared.state();
         state.connections.push(Connection {
+            accepted: Instant::now(),
+            passed: [0; 2],
             open: true,
-            ..Connection::default()
+            deaf: [false; 2],
+            cut: None,
         });
         state.connections.len() - 1
     };

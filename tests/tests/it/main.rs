@@ -16,6 +16,7 @@ mod drain;
 mod execution;
 mod foreign;
 mod kills;
+mod lane;
 mod link;
 mod link_faults;
 mod poison;

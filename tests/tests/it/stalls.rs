@@ -56,8 +56,8 @@ async fn queues_that_were_deleted_are_used_again_once_they_are_created_again() {
     let broker = pipeline.world.broker();
 
     broker.delete().await.unwrap();
-    pipeline.worker.says("its queue may be gone").await;
-    pipeline.collector.says("its queue may be gone").await;
+    pipeline.worker.says("the queue is gone").await;
+    pipeline.collector.says("the queue is gone").await;
     broker.apply().await.unwrap();
 
     let outcome = pipeline.outcome(Echo { n: 1 }).await.unwrap();

@@ -1,4 +1,5 @@
 //! A pipeline in this process, each of its links through a proxy of its own.
+//! Every thread is one that a process of the pipeline would have.
 
 use std::collections::HashSet;
 use std::num::NonZeroU16;
@@ -20,10 +21,10 @@ use homing_worker::{Attempt, AttemptError, Worker, WorkerConfig};
 use tokio::sync::oneshot;
 
 /// The links, by the number of their proxy.
-pub(super) const LINKS: [&str; 6] = ["submit", "tasks", "suspects", "reports", "results", "dead"];
+pub(crate) const LINKS: [&str; 6] = ["submit", "tasks", "suspects", "reports", "results", "dead"];
 
 /// Tasks of a session.
-pub(super) const TASKS: usize = 20;
+pub(crate) const TASKS: usize = 20;
 
 /// A broker whose links go through different proxies.
 struct Split {
@@ -113,15 +114,18 @@ impl Service {
 }
 
 /// What a lane comes to.
-pub(super) struct Done {
-    pub(super) books: Books,
-    pub(super) waiting: Vec<(String, u64)>,
-    pub(super) submitted: usize,
-    pub(super) runs: usize,
-    pub(super) cuts: usize,
+pub(crate) struct Done {
+    pub(crate) books: Books,
+    pub(crate) waiting: Vec<(String, u64)>,
+    pub(crate) submitted: usize,
+    pub(crate) runs: usize,
+    pub(crate) cuts: usize,
 }
 
-pub(super) struct Lane {
+/// The proxies, by the number of their link.
+pub(crate) type Proxies = Arc<[Proxy; LINKS.len()]>;
+
+pub(crate) struct Lane {
     producer: Producer,
     worker: Service,
     collector: Service,
@@ -129,7 +133,7 @@ pub(super) struct Lane {
     submitted: HashSet<TaskId>,
     runs: Arc<AtomicUsize>,
     world: World,
-    proxies: [Proxy; LINKS.len()],
+    proxies: Proxies,
 }
 
 async fn echo(task: Echo, attempt: Attempt<Arc<AtomicUsize>>) -> Result<u64, AttemptError> {
@@ -138,9 +142,14 @@ async fn echo(task: Echo, attempt: Attempt<Arc<AtomicUsize>>) -> Result<u64, Att
 }
 
 impl Lane {
-    pub(super) async fn start() -> Self {
-        let proxies = LINKS.map(|_| Proxy::start(&World::broker_url()));
-        let world = World::start().await;
+    pub(crate) async fn start() -> Self {
+        Self::start_at(&World::broker_url()).await
+    }
+
+    /// One in front of the broker at `url`.
+    pub(crate) async fn start_at(url: &str) -> Self {
+        let proxies: Proxies = Arc::new(LINKS.map(|_| Proxy::start(url)));
+        let world = World::start_at(url).await;
         let broker = |link: usize| world.broker_at(proxies[link].url());
         let split = |publish: Arc<dyn Broker>| {
             Arc::new(Split {
@@ -181,7 +190,7 @@ impl Lane {
     }
 
     /// Bytes that pass each link, each way, in a session on new connections.
-    pub(super) async fn record(&mut self) -> [[u64; 2]; LINKS.len()] {
+    pub(crate) async fn record(&mut self) -> [[u64; 2]; LINKS.len()] {
         self.tasks().await;
         self.proxies.iter().for_each(|proxy| proxy.cut(How::Reset));
         self.tasks().await;
@@ -198,7 +207,7 @@ impl Lane {
     }
 
     /// A session whose `link` is new, and then cut so: all its tasks succeed.
-    pub(super) async fn session(&mut self, link: usize, cut: Cut) {
+    pub(crate) async fn session(&mut self, link: usize, cut: Cut) {
         let _shown = Shown(LINKS[link], cut);
         let proxy = &self.proxies[link];
         let (connection, made) = (proxy.count(), proxy.cuts_made());
@@ -214,10 +223,19 @@ impl Lane {
         }
     }
 
+    pub(crate) fn proxies(&self) -> Proxies {
+        Arc::clone(&self.proxies)
+    }
+
     /// Submits a session's tasks and waits until all are stored.
-    async fn tasks(&mut self) {
+    pub(crate) async fn tasks(&mut self) {
+        self.many(TASKS).await;
+    }
+
+    /// Submits so many tasks and waits until all are stored.
+    pub(crate) async fn many(&mut self, tasks: usize) {
         let mut batch = self.producer.batch("cuts").await.unwrap();
-        for n in 0..TASKS as u64 {
+        for n in 0..tasks as u64 {
             self.submitted
                 .insert(batch.submit(Echo { n }).await.unwrap());
         }
@@ -225,7 +243,7 @@ impl Lane {
         self.follower.all(self.submitted.len()).await;
     }
 
-    pub(super) async fn stop(mut self) -> Done {
+    pub(crate) async fn stop(mut self) -> Done {
         self.worker.stop().await;
         self.collector.stop().await;
         Done {

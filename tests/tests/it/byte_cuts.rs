@@ -3,13 +3,11 @@
 //! after so many bytes this way or that. Whatever was cut, in the middle of a
 //! frame or of a login, the books balance.
 
-mod lane;
-
 use homing_protocol::Status;
 use homing_tests::{Books, Cut, Direction, How, scale};
 use rand::RngExt as _;
 
-use lane::{LINKS, Lane, TASKS};
+use crate::lane::{LINKS, Lane, TASKS};
 
 /// Cuts of a short run, over all lanes.
 const CUTS: usize = 48;
