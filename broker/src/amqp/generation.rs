@@ -91,9 +91,12 @@ impl Generation {
         name: &str,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self, End> {
+        let host = &url.hosts[turn % url.hosts.len()];
+        let address = resolve(host, url.connect_timeout);
+        let address = in_turn(&address.await?, turn / url.hosts.len());
         // The runtime is dropped with what is late, so nothing is cancelled.
-        let connection = timeout(url.connect_timeout, connect(url, turn, name)).await;
-        let connection = connection.unwrap_or_else(|_| Err(End::Broken(LATE.to_owned())))?;
+        let connected = timeout(url.connect_timeout, connect(url, host, address, name)).await;
+        let connection = connected.unwrap_or_else(|_| Err(End::Broken(LATE.to_owned())))?;
         let callback = Callback(events.clone());
         connection.register_callback(callback).await?;
         Ok(Self {
@@ -162,9 +165,35 @@ impl Generation {
     }
 }
 
-async fn connect(url: &AmqpUrl, turn: usize, name: &str) -> Result<Connection, End> {
-    let host = &url.hosts[turn % url.hosts.len()];
-    let address = resolve(host, turn / url.hosts.len()).await?;
+/// The addresses of a host, at least one.
+async fn resolve((host, port): &(String, u16), limit: Duration) -> Result<Vec<SocketAddr>, End> {
+    let cause = match timeout(limit, lookup_host((host.as_str(), *port))).await {
+        Ok(Ok(addresses)) => {
+            let addresses: Vec<_> = addresses.collect();
+            if !addresses.is_empty() {
+                return Ok(addresses);
+            }
+            String::new()
+        }
+        Ok(Err(error)) => format!(": {}", plain(&error)),
+        Err(_) => format!(" within {} s", limit.as_secs_f32()),
+    };
+    let cause = format!("no address for the name `{host}`{cause}");
+    Err(End::Broken(cause))
+}
+
+/// Each address has its turn: at one of `localhost` maybe nobody listens, and
+/// those of a name may be for a network that is not there.
+fn in_turn(addresses: &[SocketAddr], turn: usize) -> SocketAddr {
+    addresses[turn % addresses.len()]
+}
+
+async fn connect(
+    url: &AmqpUrl,
+    host: &(String, u16),
+    address: SocketAddr,
+    name: &str,
+) -> Result<Connection, End> {
     let ip = match address.ip() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
@@ -194,22 +223,6 @@ async fn connect(url: &AmqpUrl, turn: usize, name: &str) -> Result<Connection, E
     }
 }
 
-/// One of the addresses of a host, each in its `turn`: of `localhost` maybe only
-/// one is listened at, and of a name with IPv6 addresses only those that are not.
-async fn resolve((host, port): &(String, u16), turn: usize) -> Result<SocketAddr, End> {
-    let unknown = |cause: &str| End::Broken(format!("no address for the name `{host}`{cause}"));
-    match lookup_host((host.as_str(), *port)).await {
-        Ok(addresses) => {
-            let addresses: Vec<_> = addresses.collect();
-            let of_turn = turn.checked_rem(addresses.len());
-            of_turn
-                .map(|turn| addresses[turn])
-                .ok_or_else(|| unknown(""))
-        }
-        Err(error) => Err(unknown(&format!(": {}", plain(&error)))),
-    }
-}
-
 /// Why a connection could not be opened, which amqprs says in words of its own.
 async fn why(url: &AmqpUrl, host: &(String, u16), address: SocketAddr, cause: &str) -> End {
     match probe(url, address).await {
@@ -220,7 +233,7 @@ async fn why(url: &AmqpUrl, host: &(String, u16), address: SocketAddr, cause: &s
 }
 
 /// An I/O error without its number.
-fn plain(error: &std::io::Error) -> String {
+pub(super) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string().to_lowercase();
     match text.split_once(" (os error") {
         Some((text, _)) => text.to_owned(),
@@ -313,5 +326,19 @@ impl ChannelCallback for Callback {
         self.tell(Event::Returned {
             message_id: from.message_id().cloned(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_of_a_host_has_its_turn() {
+        let addresses = ["[::1]:5672", "127.0.0.1:5672"].map(|a| a.parse().expect("an address"));
+
+        let tried: Vec<_> = (0..4).map(|turn| in_turn(&addresses, turn)).collect();
+
+        assert_eq!(tried, [addresses, addresses].concat());
     }
 }

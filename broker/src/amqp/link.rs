@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::backoff::{Backoff, Failure};
-use super::generation::{End, Event, Generation};
+use super::generation::{End, Event, Generation, plain};
 use super::url::AmqpUrl;
 use crate::Patience;
 use crate::error::BrokerError;
@@ -67,13 +67,29 @@ struct State {
     patience: Patience,
     ready: Option<Ready>,
     down_since: Option<Instant>,
-    said_at: Option<Instant>,
+    said: Option<Said>,
     backoff: Backoff,
+}
+
+/// What was said last of a broker that is awaited.
+struct Said {
+    at: Instant,
+    cause: String,
+    /// Whether it was not the first.
+    again: bool,
+}
+
+impl Said {
+    /// Whether `cause` is the first other one; of causes that change in turn not
+    /// each is said.
+    fn is_news(&self, cause: &str) -> bool {
+        !self.again && self.cause != cause
+    }
 }
 
 impl State {
     fn stands(&mut self) {
-        if let (Some(since), Some(_)) = (self.down_since, self.said_at) {
+        if let (Some(since), Some(_)) = (self.down_since, &self.said) {
             tracing::info!(
                 "connected to {} after {:.0} s",
                 self.place,
@@ -81,7 +97,7 @@ impl State {
             );
         }
         self.down_since = None;
-        self.said_at = None;
+        self.said = None;
         self.backoff.stands();
         if let Some(ready) = self.ready.take() {
             // The caller gave up: the link finds its handle gone and ends.
@@ -95,11 +111,12 @@ impl State {
             // Somebody waits, and will be told.
             return;
         }
-        match self.said_at {
+        match &self.said {
             None => {
                 tracing::warn!(error = %cause, "waiting for the broker at {}: {cause}", self.place);
             }
-            Some(at) if at.elapsed() >= REMIND_EVERY => {
+            // The first says that the connection is gone, the next why it stays so.
+            Some(said) if said.at.elapsed() >= REMIND_EVERY || said.is_news(cause) => {
                 tracing::warn!(
                     error = %cause,
                     "still waiting for the broker at {}, {:.0} s: {cause}",
@@ -109,7 +126,11 @@ impl State {
             }
             Some(_) => return,
         }
-        self.said_at = Some(Instant::now());
+        self.said = Some(Said {
+            at: Instant::now(),
+            cause: cause.to_owned(),
+            again: self.said.is_some(),
+        });
     }
 }
 
@@ -137,7 +158,7 @@ pub(super) async fn start<S: Serve>(
         .spawn(move || run(&settings, &name, server, ready, &told))
         .map_err(|error| BrokerError::Unreachable {
             place: place.clone(),
-            cause: format!("no thread for the link: {error}"),
+            cause: format!("no thread for the link: {}", plain(&error)),
         })?;
     let limit = async {
         match patience {
@@ -169,7 +190,7 @@ fn run<S: Serve>(
         patience: settings.patience,
         ready: Some(ready),
         down_since: None,
-        said_at: None,
+        said: None,
         backoff: Backoff::default(),
     };
     loop {
@@ -211,7 +232,7 @@ fn generation<S: Serve>(
 ) -> End {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return End::Broken(error.to_string()),
+        Err(error) => return End::Broken(plain(&error)),
     };
     let end = runtime.block_on(async {
         let (events, said) = mpsc::unbounded_channel();

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::time::Duration;
 
 use homing_broker::{InboxEvent, Window};
 use homing_tests::{How, Proxy, World, eventually, scale};
@@ -6,7 +7,7 @@ use homing_tests::{How, Proxy, World, eventually, scale};
 use super::{consumer, message, world_behind};
 
 /// Reconnects of a short soak.
-const RECONNECTS: usize = 60;
+const RECONNECTS: usize = 20;
 
 /// Links opened and closed in a short soak.
 const LINKS_OPENED: usize = 20;
@@ -33,6 +34,9 @@ async fn answers_of_an_old_connection_answer_nothing_on_the_next() {
         old.push(consumer.recv().await.unwrap().token);
     }
 
+    // A connection that dies right after its first delivery may have died of it,
+    // and the next one asks for one at a time.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
     proxy.cut(How::Reset);
     let mut again = Vec::new();
     for _ in 0..4 {

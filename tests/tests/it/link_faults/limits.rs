@@ -4,8 +4,7 @@ use homing_broker::Window;
 use homing_protocol::Status;
 use homing_tests::kind::Echo;
 use homing_tests::{
-    Books, Direction, Follower, How, Proxy, TEST_WORKER, World, eventually, program_path,
-    scale,
+    Books, Direction, Follower, How, Proxy, TEST_WORKER, World, eventually, program_path, scale,
 };
 
 use super::{message, with_heartbeat, world_behind};
