@@ -15,6 +15,7 @@ mod delivery;
 mod drain;
 mod execution;
 mod foreign;
+mod hostile;
 mod kills;
 mod lane;
 mod link;

@@ -1,0 +1,1 @@
+//! Messages as large as the broker takes.
