@@ -177,7 +177,7 @@ fn fields(letter: &DeadLetterRecord, tasks: &[TaskJson], people: bool) -> Vec<Fi
     fields.extend(said("header", &letter.headers));
     if record.death > 1 {
         let death = record.death;
-        fields.push(("again", format!("death {death} of this task")));
+        fields.push(("death", format!("number {death} of this task")));
     }
     for task in tasks {
         let TaskJson { id, run, .. } = task;
@@ -190,7 +190,10 @@ fn fields(letter: &DeadLetterRecord, tasks: &[TaskJson], people: bool) -> Vec<Fi
     }
     match &letter.discarded {
         Some(repair) => fields.push(("discarded", repair_text(repair, at))),
-        None => fields.push(content(letter)),
+        None => {
+            fields.push(content(letter));
+            fields.push(("again", format!("homing replay {}", record.number)));
+        }
     }
     fields.retain(|(_, value)| !value.is_empty());
     fields
@@ -228,19 +231,27 @@ fn said(name: &'static str, json: &str) -> Vec<Field> {
         Ok(Value::Object(fields)) => fields
             .into_iter()
             .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| (name, format!("{key} {value}")))
+            .map(|(key, value)| (name, format!("{key} {}", bare(&value))))
             .collect(),
         Ok(Value::Array(items)) => items
             .into_iter()
             .map(|item| match item {
                 Value::Array(pair) if pair.len() == 2 => {
                     let key = pair[0].as_str().unwrap_or_default();
-                    (name, format!("{key} {}", pair[1]))
+                    (name, format!("{key} {}", bare(&pair[1])))
                 }
                 other => (name, other.to_string()),
             })
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// A text without its quotes, anything else as JSON.
+fn bare(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

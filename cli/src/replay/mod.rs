@@ -125,8 +125,11 @@ pub(crate) async fn run(args: ReplayArgs, settings: &Settings) -> Result<Exit, T
         (true, false) => {
             let filter = args.which.unsuccessful(&store).await?;
             if !args.yes && !args.dry_run && ask::is_possible() {
-                let tasks = grouped(count(&store, &filter).await?);
-                if !ask::agreed(&format!("{tasks} tasks match; run them again?")) {
+                let tasks = match count(&store, &filter).await? {
+                    1 => "1 task matches; run it".to_owned(),
+                    many => format!("{} tasks match; run them", grouped(many)),
+                };
+                if !ask::agreed(&format!("{tasks} again?")) {
                     Talk::new(settings).say("nothing was done");
                     return Ok(Exit::Done);
                 }
