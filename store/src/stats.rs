@@ -14,7 +14,7 @@ impl Counts {
 
     /// How many have any.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().copied().fold(0, u64::saturating_add)
     }
 
     /// How many have an answer: anything but `pending` and `retrying`.
@@ -40,7 +40,7 @@ impl Counts {
 
     fn sum(&self, which: fn(Status) -> bool) -> u64 {
         let counted = self.iter().filter(|(status, _)| which(*status));
-        counted.map(|(_, count)| count).sum()
+        counted.map(|(_, count)| count).fold(0, u64::saturating_add)
     }
 }
 

@@ -11,6 +11,8 @@ use crate::position::Position;
 pub(crate) enum Fault {
     /// SQLite says so, or a value is not what it must be.
     Sql(Error),
+    /// The file contradicts itself.
+    Damaged { detail: String },
     /// The log has no such position.
     Position {
         position: Position,
@@ -38,6 +40,10 @@ impl Fault {
     pub(crate) fn at(self, path: &Path) -> StoreError {
         let error = match self {
             Self::Sql(error) => error,
+            Self::Damaged { detail } => {
+                let path = path.to_owned();
+                return StoreError::Corrupt { path, detail };
+            }
             Self::Position {
                 position,
                 oldest,

@@ -13,6 +13,7 @@ use homing_faults::{Point, crash_point};
 use homing_protocol::Timestamp;
 
 use super::file::{self, FileId};
+use super::health;
 use super::writer::Writer;
 use crate::error::StoreError;
 use crate::writer::Holder;
@@ -56,7 +57,10 @@ impl Standby {
         let database = path
             .canonicalize()
             .map_err(|source| file::unwritable(path, source))?;
-        file::open_writer(&database)?;
+        // Looked at before it has the lock, so that a takeover is at once.
+        let connection = file::open_writer(&database)?;
+        health::check(&connection).map_err(|fault| fault.at(&database))?;
+        drop(connection);
         let beside = beside(&database, COLLECTOR);
         Ok(Self {
             file: file::open_beside(&beside)?,

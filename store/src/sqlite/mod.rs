@@ -19,6 +19,7 @@ mod dead;
 mod fault;
 mod file;
 mod group;
+mod health;
 mod insert;
 mod lock;
 mod pool;

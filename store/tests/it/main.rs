@@ -5,6 +5,7 @@
 mod audit;
 mod batch;
 mod count;
+mod damage;
 mod dead;
 mod file;
 mod fixture;
