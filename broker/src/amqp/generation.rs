@@ -4,10 +4,10 @@
 //! way, and a panic inside amqprs, leave a connection that looks alive. So none
 //! is ever dropped but with the whole runtime, which closes the socket at once.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use amqprs::callbacks::{ChannelCallback, ConnectionCallback};
@@ -75,34 +75,77 @@ pub(super) enum Event {
     Cancelled,
 }
 
-/// An open connection and how long the current call into it has lasted.
+/// Where to connect next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Try {
+    /// Counts the tries: each host has its turn, and each of its addresses.
+    pub(super) turn: usize,
+    /// How long all addresses of one host may take together, if somebody waits:
+    /// one that hangs must leave time for the others.
+    pub(super) limit: Option<Duration>,
+}
+
+/// The calls into a connection that have not ended. There are two at once where
+/// a link is probed.
+#[derive(Debug, Default)]
+struct Calls {
+    last: u64,
+    /// When each began; later ones have higher numbers.
+    begun: BTreeMap<u64, Instant>,
+}
+
+impl Calls {
+    fn begin(&mut self, now: Instant) -> u64 {
+        self.last += 1;
+        self.begun.insert(self.last, now);
+        self.last
+    }
+
+    fn end(&mut self, number: u64) {
+        self.begun.remove(&number);
+    }
+
+    /// When the one began that lasts longest.
+    fn oldest(&self) -> Option<Instant> {
+        self.begun.values().next().copied()
+    }
+}
+
+/// An open connection and how long the calls into it have lasted.
 pub(super) struct Generation {
     pub(super) connection: Connection,
     events: mpsc::UnboundedSender<Event>,
-    call_since: Rc<Cell<Option<Instant>>>,
+    calls: RefCell<Calls>,
 }
 
 impl Generation {
-    /// Connects to the host and address whose `turn` it is. What the broker says
-    /// on any channel goes to `events`.
+    /// Connects to the host and address that are next. What the broker says on any
+    /// channel goes to `events`.
     pub(super) async fn open(
         url: &AmqpUrl,
-        turn: usize,
+        next: Try,
         name: &str,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self, End> {
-        let host = &url.hosts[turn % url.hosts.len()];
-        let address = resolve(host, url.connect_timeout);
-        let address = in_turn(&address.await?, turn / url.hosts.len());
+        let (hosts, timeout_each) = (url.hosts.len(), url.connect_timeout);
+        let host = &url.hosts[next.turn % hosts];
+        let limit = next.limit.map_or(timeout_each, |all| all.min(timeout_each));
+        let addresses = resolve(host, limit).await?;
+        let address = in_turn(&addresses, next.turn / hosts);
+        let share = u32::try_from(addresses.len()).ok();
+        let limit = match (next.limit, share) {
+            (Some(all), Some(share)) => (all / share).min(timeout_each),
+            _ => timeout_each,
+        };
         // The runtime is dropped with what is late, so nothing is cancelled.
-        let connected = timeout(url.connect_timeout, connect(url, host, address, name)).await;
+        let connected = timeout(limit, connect(url, host, address, name)).await;
         let connection = connected.unwrap_or_else(|_| Err(End::Broken(LATE.to_owned())))?;
         let callback = Callback(events.clone());
         connection.register_callback(callback).await?;
         Ok(Self {
             connection,
             events,
-            call_since: Rc::default(),
+            calls: RefCell::default(),
         })
     }
 
@@ -119,9 +162,9 @@ impl Generation {
         &self,
         call: impl Future<Output = Result<T, amqprs::error::Error>>,
     ) -> Result<T, End> {
-        self.call_since.set(Some(Instant::now()));
+        let number = self.calls.borrow_mut().begin(Instant::now());
         let answer = call.await;
-        self.call_since.set(None);
+        self.calls.borrow_mut().end(number);
         Ok(answer?)
     }
 
@@ -132,8 +175,8 @@ impl Generation {
             if !self.connection.is_open() {
                 return End::Broken("the connection ended".to_owned());
             }
-            let since = self.call_since.get();
-            if since.is_some_and(|since| since.elapsed() > CALL_TIME_MAX) {
+            let oldest = self.calls.borrow().oldest();
+            if oldest.is_some_and(|since| since.elapsed() > CALL_TIME_MAX) {
                 return End::Broken("the broker reads nothing more".to_owned());
             }
         }
@@ -332,6 +375,17 @@ impl ChannelCallback for Callback {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_hangs_is_seen_although_another_ended_after_it_began() {
+        let (mut calls, now) = (Calls::default(), Instant::now());
+        let probe = calls.begin(now);
+        calls.begin(now + Duration::from_secs(1));
+
+        calls.end(probe);
+
+        assert_eq!(calls.oldest(), Some(now + Duration::from_secs(1)));
+    }
 
     #[test]
     fn every_address_of_a_host_has_its_turn() {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::backoff::{Backoff, Failure};
-use super::generation::{End, Event, Generation, plain};
+use super::generation::{End, Event, Generation, Try, plain};
 use super::url::AmqpUrl;
 use crate::Patience;
 use crate::error::BrokerError;
@@ -102,6 +102,15 @@ impl State {
         if let Some(ready) = self.ready.take() {
             // The caller gave up: the link finds its handle gone and ends.
             let _gone = ready.send(Ok(()));
+        }
+    }
+
+    /// The share of each host in the patience of who waits.
+    fn limit(&self, hosts: usize) -> Option<Duration> {
+        let share = u32::try_from(hosts).unwrap_or(u32::MAX);
+        match self.patience {
+            Patience::Within(patience) if self.ready.is_some() => Some(patience / share),
+            _ => None,
         }
     }
 
@@ -194,7 +203,11 @@ fn run<S: Serve>(
         backoff: Backoff::default(),
     };
     loop {
-        let end = generation(settings, name, turn, &mut server, &mut state);
+        let next = Try {
+            turn,
+            limit: state.limit(hosts),
+        };
+        let end = generation(settings, name, next, &mut server, &mut state);
         server.broke();
         let (failure, cause) = match end {
             End::Done => return,
@@ -226,7 +239,7 @@ fn run<S: Serve>(
 fn generation<S: Serve>(
     settings: &Settings,
     name: &str,
-    turn: usize,
+    next: Try,
     server: &mut S,
     state: &mut State,
 ) -> End {
@@ -237,7 +250,7 @@ fn generation<S: Serve>(
     let end = runtime.block_on(async {
         let (events, said) = mpsc::unbounded_channel();
         let opened = tokio::select! {
-            opened = Generation::open(&settings.url, turn, name, events) => opened,
+            opened = Generation::open(&settings.url, next, name, events) => opened,
             () = server.idle() => return End::Done,
         };
         let generation = match opened {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use homing_broker::{BrokerError, Patience, Publisher, Window, rabbit};
-use homing_tests::{How, Proxy, World};
+use homing_broker::{AmqpUrl, BrokerError, Patience, Publisher, Window, rabbit};
+use homing_tests::{Direction, How, Proxy, World};
 
 use super::message;
 
@@ -54,6 +54,29 @@ async fn any_of_several_hosts_will_do_and_one_that_comes_back_is_found() {
 
     assert_eq!((first.open(), second.open()), (1, 0));
     assert_eq!(world.ready("tasks").await, 3);
+}
+
+/// Each host is the first for some of the links.
+#[tokio::test]
+async fn a_host_that_takes_connections_and_says_nothing_leaves_time_for_the_others() {
+    let world = World::start().await;
+    let (hangs, works) = (Proxy::start(&world.url), Proxy::start(&world.url));
+    hangs.pause(Direction::BOTH);
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", hangs.port(), works.port());
+    let url: AmqpUrl = at_hosts(&world, &hosts).parse().unwrap();
+    let patience = Patience::Within(Duration::from_secs(5));
+    let links = (0..8).map(async |_| {
+        let broker = rabbit(url.clone(), world.topology(), patience, "homing test");
+        broker.publisher(Window::DEFAULT).await.unwrap()
+    });
+
+    let publishers = futures::future::join_all(links).await;
+
+    for publisher in &publishers {
+        publish(publisher).await;
+    }
+    assert_eq!((works.open(), world.ready("tasks").await), (8, 8));
+    assert!(hangs.count() > 0, "nobody tried it");
 }
 
 #[tokio::test]
