@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Partly = 3,
     /// Still waiting when the time was up. The tasks go on.
     TimedOut = 4,
-    /// No such task or batch.
+    /// No such task, batch or dead letter.
     NotFound = 5,
     /// The broker or the store cannot be reached.
     Unreachable = 69,

@@ -7,6 +7,7 @@
 //! | its payload is not kept, or damaged   | left out                                |
 //! | its payload is not valid              | left out: it would be dead again        |
 //! | its kind is none, and none is given   | left out                                |
+//! | its runs are used up                  | left out                                |
 //! | else                                  | run n+1                                 |
 //!
 //! Pure. The run is built anew: id, kind, payload, place in its batch and a
@@ -43,6 +44,7 @@ pub(super) enum Why {
     Invalid(String),
     Discarded,
     NoTask,
+    NoRun,
     Changed,
 }
 
@@ -62,6 +64,7 @@ impl fmt::Display for Why {
             }
             Self::Discarded => "it was discarded",
             Self::NoTask => "it is no task, but an outcome that cannot be read",
+            Self::NoRun => "it has as many runs as there can be",
             Self::Changed => "it changed meanwhile",
         })
     }
@@ -88,6 +91,9 @@ pub(super) fn of_task(
     let payload = task.payload.clone().ok_or(Why::NotKept)?;
     let kind = kind(&report.kind, how)?;
     let run = next_run(task, kind.as_str(), queue);
+    if run <= report.run {
+        return Err(Why::NoRun);
+    }
     let mut envelope = envelope(report.task, kind, payload, now)?;
     envelope.run = run;
     envelope.batch = report.batch_row();

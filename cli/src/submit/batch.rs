@@ -22,7 +22,7 @@ use futures::{FutureExt, StreamExt};
 use homing_broker::Window;
 use homing_faults::{Point, crash_point};
 use homing_producer::{Batch, Producer, SubmitError};
-use homing_protocol::TaskId;
+use homing_protocol::{BatchId, TaskId};
 use homing_store::BatchRef;
 use tokio::sync::mpsc;
 
@@ -45,6 +45,10 @@ const CONFIRM_TIME_MAX: Duration = Duration::from_mins(10);
 
 /// How long rows on their way may take once this is to end.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long a resumed batch waits until its new seal is stored: a collector that
+/// runs takes milliseconds.
+const SEAL_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How often confirmed rows are written to the journal, at least.
 const JOURNAL_PERIOD: Duration = Duration::from_millis(200);
@@ -83,9 +87,12 @@ pub(super) async fn run(
         confirmed: 0,
         progress: Progress::new(&label, bytes, talk),
     };
-    let Some(exit) = submission.run(source, &report).await? else {
+    let Some((exit, total)) = submission.run(source, &report).await? else {
         return Ok(Exit::Partly);
     };
+    if args.many.resume.is_some() {
+        new_seal(id, total, settings).await?;
+    }
     if !args.waiting.wait {
         return Ok(exit);
     }
@@ -94,6 +101,30 @@ pub(super) async fn run(
     let waited = wait::of_batch(&store, &name, args.waiting.timeout, settings).await?;
     // All that were submitted succeeded, but some rows were not.
     Ok(if waited == Exit::Done { exit } else { waited })
+}
+
+/// Waits until the store no longer has the seal that a resumed batch had before:
+/// whoever waits for the batch next would be answered by its old total.
+async fn new_seal(id: BatchId, total: u64, settings: &Settings) -> Result<(), Trouble> {
+    // A producer needs no store; without one nobody waits from here.
+    let Ok(store) = settings.open_store().await else {
+        return Ok(());
+    };
+    let told = |error| Trouble::store(&error);
+    let stored = async {
+        let mut watch = store.watch().await.map_err(told)?;
+        loop {
+            let batch = store.batch(&BatchRef::Id(id)).await.map_err(told)?;
+            let known = batch.and_then(|batch| batch.total);
+            if known.is_none_or(|known| known == total) {
+                return Ok(());
+            }
+            watch.changed().await.map_err(told)?;
+        }
+    };
+    // Without a collector it never comes.
+    let in_time = tokio::time::timeout(SEAL_TIME_MAX, stored).await;
+    in_time.unwrap_or(Ok(()))
 }
 
 fn open(file: &Path) -> Result<(Source, Option<u64>), Trouble> {
@@ -143,8 +174,13 @@ struct Submission<'a> {
 }
 
 impl Submission<'_> {
-    /// Submits all rows and seals the batch; `None` if it was interrupted.
-    async fn run(mut self, source: Source, report: &Report<'_>) -> Result<Option<Exit>, Trouble> {
+    /// Submits all rows and seals the batch with their number, which it answers;
+    /// `None` if it was interrupted.
+    async fn run(
+        mut self,
+        source: Source,
+        report: &Report<'_>,
+    ) -> Result<Option<(Exit, u64)>, Trouble> {
         let mut stop = Stop::new()?;
         let began = Instant::now();
         let ended = match self.feed(source, &mut stop).await {
@@ -163,7 +199,8 @@ impl Submission<'_> {
                 sealed.map_err(submit_trouble(self.link))?;
                 report.done(&counts, &self.rejects)?;
                 let rejected = self.rejects.count() > 0;
-                Ok(Some(if rejected { Exit::Partly } else { Exit::Done }))
+                let exit = if rejected { Exit::Partly } else { Exit::Done };
+                Ok(Some((exit, counts.total)))
             }
             Err(Ended::Interrupted) => {
                 report.interrupted(&counts)?;

@@ -20,6 +20,7 @@ mod kills;
 mod lane;
 mod link;
 mod link_faults;
+mod migration;
 mod poison;
 mod private_broker;
 mod raw;

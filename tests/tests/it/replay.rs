@@ -601,3 +601,47 @@ async fn many_tasks_are_run_again_at_the_rate_that_is_chosen() {
     );
     eprintln!("{}", slow.stderr);
 }
+
+#[tokio::test]
+async fn an_outcome_of_a_task_that_nobody_submitted_is_kept_and_can_be_run_again() {
+    let task = envelope(17);
+    let (world, _collector, store) = stored(&[report(&task, Status::Failed)]).await;
+    let _worker = world.worker("worker", &[]).await;
+    let id = task.id.to_string();
+
+    let listed = coded(world.homing(&["list", "--json"]).await, 0).json();
+    coded(world.homing(&["replay", &id]).await, 0);
+
+    assert_eq!(ids(&listed), [id]);
+    becomes(&store, task.id, 2, Status::Succeeded).await;
+}
+
+#[tokio::test]
+async fn a_report_under_the_id_of_another_task_is_shown_with_it_and_never_run_again() {
+    let task = envelope(1);
+    let mut other = envelope(2);
+    other.id = task.id;
+    let (world, _collector, store) = stored(&[report(&task, Status::Failed)]).await;
+    let id = task.id.to_string();
+    publish(&world, [outcomes(&[report(&other, Status::Dead)])]).await;
+    eventually("the conflict is stored", async || {
+        let task = store.task(task.id).await.unwrap()?;
+        (task.conflicts.len() == 1).then_some(())
+    })
+    .await;
+
+    let shown = coded(world.homing(&["show", "--json", &id]).await, 0).json();
+    let text = coded(world.homing(&["show", &id]).await, 0).stdout;
+    coded(world.homing(&["replay", &id]).await, 0);
+    let _worker = world.worker("worker", &[]).await;
+    becomes(&store, task.id, 2, Status::Succeeded).await;
+
+    assert_eq!(shown[0]["conflicts"][0]["payload"]["n"], 2);
+    assert_eq!(
+        (&shown[0]["payload"]["n"], &shown[0]["status"]),
+        (&1.into(), &"failed".into())
+    );
+    assert!(text.contains("the same id with another payload"), "{text}");
+    let record = store.record(task.id).await.unwrap().unwrap();
+    assert_eq!(record.output_json().as_deref(), Some("1"));
+}
