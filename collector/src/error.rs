@@ -11,4 +11,11 @@ pub enum CollectorError {
     /// The store cannot be used, and waiting does not cure it.
     #[error("cannot collect into the store")]
     Store(#[from] StoreError),
+    /// The link that delivers from a queue has ended for good. What it had
+    /// delivered is stored, or in its queue.
+    #[error("the link to queue `{queue}` has ended")]
+    ConsumerEnded {
+        /// The queue.
+        queue: String,
+    },
 }

@@ -92,12 +92,13 @@ pub async fn run(
         broker.place(),
     );
     let mut thread = WriteThread::start(writer);
-    consumers
+    let received = consumers
         .receive(broker.topology(), &mut thread, stop)
         .await;
     let ended = thread.end().await;
     consumers.close().await;
     let stored = ended?;
+    received?;
     tracing::info!(
         store.entries = stored,
         "collector drained: {stored} entries stored"

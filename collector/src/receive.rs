@@ -11,6 +11,7 @@ use homing_protocol::topology::Topology;
 use homing_store::Entry;
 
 use crate::decode;
+use crate::error::CollectorError;
 use crate::write::{Item, WriteThread};
 
 /// Most deliveries taken from a link at once; the others wait for a moment
@@ -27,22 +28,35 @@ pub(crate) struct Consumers {
 
 impl Consumers {
     /// Receives until `stop` ends or `thread` does.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectorError::ConsumerEnded`]: a link did.
     pub(crate) async fn receive(
         &mut self,
         topology: &Topology,
         thread: &mut WriteThread,
+        stop: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<(), CollectorError> {
+        let received = self.take(topology, thread, stop).await;
+        self.results.stop();
+        self.dead.stop();
+        received
+    }
+
+    async fn take(
+        &mut self,
+        topology: &Topology,
+        thread: &mut WriteThread,
         mut stop: Pin<&mut (impl Future<Output = ()> + Send)>,
-    ) {
+    ) -> Result<(), CollectorError> {
         let mut announced = false;
         loop {
             let items = tokio::select! {
                 biased;
-                () = stop.as_mut() => return self.stop(),
-                () = thread.ended() => return self.stop(),
-                items = self.next(topology) => items,
-            };
-            let Some(items) = items else {
-                return self.stop();
+                () = stop.as_mut() => return Ok(()),
+                () = thread.ended() => return Ok(()),
+                items = self.next(topology) => items?,
             };
             crash_point(Point::CollectorReceived);
             for item in items {
@@ -51,35 +65,35 @@ impl Consumers {
                 tokio::select! {
                     biased;
                     () = thread.store(item) => {}
-                    () = stop.as_mut() => return self.stop(),
+                    () = stop.as_mut() => return Ok(()),
                 }
             }
         }
     }
 
-    /// The next deliveries of either queue; `None` if a link has ended.
-    async fn next(&mut self, topology: &Topology) -> Option<Vec<Item>> {
+    /// The next deliveries of either queue.
+    async fn next(&mut self, topology: &Topology) -> Result<Vec<Item>, CollectorError> {
+        let ended = |queue| CollectorError::ConsumerEnded { queue };
         let mut deliveries = Vec::new();
         tokio::select! {
             count = self.results.recv_many(&mut deliveries, TAKE_MAX) => {
+                if count == 0 {
+                    return Err(ended(topology.results()));
+                }
                 let item = |Delivery { received, token }| Item {
                     entries: decode::results(received, topology),
                     token,
                 };
-                (count > 0).then(|| deliveries.into_iter().map(item).collect())
+                Ok(deliveries.into_iter().map(item).collect())
             }
             delivery = self.dead.recv() => {
-                let Delivery { received, token } = delivery?;
+                let delivery = delivery.ok_or_else(|| ended(topology.dead()))?;
                 let now = Timestamp::from(SystemTime::now());
-                let entries = vec![decode::dead(received, topology, now)];
-                Some(vec![Item { entries, token }])
+                let entries = vec![decode::dead(delivery.received, topology, now)];
+                let token = delivery.token;
+                Ok(vec![Item { entries, token }])
             }
         }
-    }
-
-    fn stop(&mut self) {
-        self.results.stop();
-        self.dead.stop();
     }
 
     /// Waits until every delivery is answered and the broker has the answers.
