@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use homing_broker::Window;
-use homing_protocol::Status;
+use homing_broker::{PublishError, Window};
+use homing_protocol::{HeaderValue, Properties, Status};
 use homing_tests::kind::Echo;
 use homing_tests::{
     Books, Direction, Follower, How, Proxy, TEST_WORKER, World, eventually, program_path, scale,
@@ -111,6 +111,44 @@ async fn a_storm_of_links_comes_back_spread_out() {
     );
     // In one moment they would all be in one tenth, or twice as many of them.
     assert!(*most <= links / 2, "{tenths:?}");
+}
+
+type Set = fn(&mut Properties, String);
+
+/// The properties that are short strings on the wire, where one byte more than
+/// 255 has no form.
+const NAMES: [(&str, Set); 6] = [
+    ("a message id", |p, name| p.message_id = Some(name)),
+    ("a correlation id", |p, name| p.correlation_id = Some(name)),
+    ("a kind", |p, name| p.kind = Some(name)),
+    ("a content type", |p, name| p.content_type = Some(name)),
+    ("a reply-to", |p, name| p.reply_to = Some(name)),
+    ("a header's name", |p, name| {
+        p.headers.push((name, HeaderValue::Int(1)));
+    }),
+];
+
+#[tokio::test]
+async fn a_name_of_255_bytes_travels_and_one_of_256_is_refused_before_it_is_sent() {
+    let world = World::start().await;
+    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+    for (what, set) in NAMES {
+        let named = |bytes| {
+            let mut message = message("{}");
+            set(&mut message.properties, "n".repeat(bytes));
+            message
+        };
+
+        let refused = publisher.publish(named(256)).await.err();
+        let confirmed = publisher.publish(named(255)).await.unwrap().await;
+
+        assert!(
+            matches!(&refused, Some(PublishError::TooLarge { what: named, .. }) if *named == what),
+            "{what}: {refused:?}"
+        );
+        assert!(confirmed.is_ok(), "{what}: {confirmed:?}");
+    }
+    assert_eq!(world.ready("tasks").await, NAMES.len() as u64);
 }
 
 /// A process that cannot open anything waits, says so, and goes on.
