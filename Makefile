@@ -39,6 +39,15 @@ test: binaries ## Pass all tests, on a private RabbitMQ or AMQP_URL (RABBITMQ=4.
 	fi; \
 	cargo test --doc --workspace --locked --quiet $(FAULTS)
 
+.PHONY: chaos
+chaos: binaries ## Run the pipeline under faults of every kind (MINUTES= RUNS= KINDS= SEED=)
+	@target/debug/chaos --minutes "$(MINUTES)" --runs "$(RUNS)" --kinds "$(KINDS)" \
+		--seed "$(SEED)" --json "$(JSON)" $(ARGS)
+
+.PHONY: sabotage
+sabotage: binaries ## Break each guarantee on purpose, and fail unless it is noticed (SEED=)
+	@target/debug/chaos --sabotage --seed "$(SEED)" $(ARGS)
+
 .PHONY: test-unit
 test-unit: ## Pass the tests that need no broker
 	@scripts/setup nextest

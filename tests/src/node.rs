@@ -99,6 +99,12 @@ impl Node {
         self.run("ctl", arguments)
     }
 
+    /// Evaluates an Erlang expression, with its full stop, inside it: as
+    /// `rabbitmqctl eval` does, in milliseconds.
+    pub fn eval(&self, expression: &str) -> String {
+        self.run("eval", &[expression])
+    }
+
     /// Has it take back what is held longer than `secs` seconds without an ack,
     /// within a second or two after. It holds for connections made after this,
     /// and until it is started again.

@@ -58,19 +58,25 @@ pub fn confirmed(journal: &Path) -> HashSet<TaskId> {
 }
 
 impl Claims {
-    /// Takes in a load and what its producer noted in `journal`.
-    pub fn add(&mut self, load: &Load, journal: &Path) {
+    /// Takes in a load: all of it is confirmed if its batch is `sealed`, else
+    /// what its producer noted in `journal`.
+    pub fn add(&mut self, load: &Load, journal: &Path, sealed: bool) {
+        if sealed {
+            self.sealed.insert(load.batch, load.rows.len() as u64);
+        }
         let confirmed = confirmed(journal);
         for (id, row) in load.tasks() {
-            let confirmed = confirmed.contains(&id);
+            // `homing submit` does not note rows again that are stored already.
+            let confirmed = sealed || confirmed.contains(&id);
             let fate = row.fate;
             self.tasks.insert(id, Claim { fate, confirmed });
         }
     }
 
-    /// Says that a batch is sealed.
-    pub fn seal(&mut self, load: &Load) {
-        self.sealed.insert(load.batch, load.rows.len() as u64);
+    /// Takes in a task that was submitted alone, and confirmed.
+    pub fn expect(&mut self, id: TaskId, fate: Fate) {
+        let confirmed = true;
+        self.tasks.insert(id, Claim { fate, confirmed });
     }
 
     /// How many tasks are confirmed.

@@ -1,6 +1,6 @@
 //! The programs that tests start, and what they say.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -29,8 +29,10 @@ const RUN_TIME_MAX: Duration = Duration::from_secs(60);
 /// Panics if this program is not where cargo builds tests.
 pub fn folder() -> PathBuf {
     let this = std::env::current_exe().expect("a program knows where it is");
-    let deps = this.parent().and_then(Path::parent);
-    deps.expect("tests are built two folders down").to_owned()
+    let folder = this.parent().expect("a program is in a folder");
+    // Tests are built one folder further down.
+    let above = folder.parent().filter(|_| folder.ends_with("deps"));
+    above.unwrap_or(folder).to_owned()
 }
 
 /// Where the program of this name is.

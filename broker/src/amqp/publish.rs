@@ -206,9 +206,13 @@ fn tell(topology: &Topology, request: Request, verdict: &Verdict) {
 
 /// Tells the publisher without an answer of the broker's to this message.
 fn give_up(request: &mut Request, error: PublishError) {
+    answer(request, Err(error));
+}
+
+fn answer(request: &mut Request, answer: Result<Confirmed, PublishError>) {
     let (nobody, _) = tokio::sync::oneshot::channel();
     let confirm = std::mem::replace(&mut request.confirm, nobody);
-    let _dropped = confirm.send(Err(error));
+    let _dropped = confirm.send(answer);
 }
 
 impl Serve for PublishLink {
@@ -253,11 +257,10 @@ impl Serve for PublishLink {
 
     fn broke(&mut self) {
         if is_broken(Sabotage::LostConfirmIgnored) {
-            let topology = &self.topology;
-            self.outgoing
-                .answered(u64::MAX, true, true, |request, verdict| {
-                    tell(topology, request, &verdict);
-                });
+            self.outgoing.give_up(Instant::now(), |request, _| {
+                answer(request, Ok(Confirmed::new()));
+                true
+            });
         }
         self.outgoing.broke();
     }

@@ -45,6 +45,8 @@ pub struct Member {
     /// When it was started.
     pub since: Instant,
     thaws_at: Option<Instant>,
+    /// Whether it is to die somewhere.
+    armed: bool,
     told_to_end: Option<Instant>,
 }
 
@@ -131,6 +133,7 @@ impl Fleet {
             process,
             since: Instant::now(),
             thaws_at: None,
+            armed: crash.is_some(),
             told_to_end: None,
         }
     }
@@ -159,6 +162,15 @@ impl Fleet {
         self.tally.kills += 1;
         let member = self.launch(self.members[at].role, crash);
         self.members[at] = member;
+    }
+
+    /// Kills those that did not get to where they were to die.
+    pub async fn disarm(&mut self) {
+        for at in 0..self.members.len() {
+            if self.members[at].armed && self.members[at].told_to_end.is_none() {
+                self.replace(at, None).await;
+            }
+        }
     }
 
     /// Stops a process in its tracks for some time.

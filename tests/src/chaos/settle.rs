@@ -12,14 +12,15 @@ const LOOK: Duration = Duration::from_millis(15);
 /// outcome and every queue is empty, or until nothing has changed for
 /// `patience`; then asks the oracle.
 ///
-/// The loads are over then.
+/// The loads are over then, and what was submitted `aside` of them.
 pub async fn settle(
     fleet: &mut Fleet,
     oracle: &mut Oracle,
+    aside: &Claims,
     patience: Duration,
 ) -> (Claims, Findings) {
-    let stuck = wait(fleet, oracle, patience).await;
-    let mut claims = Claims::default();
+    let stuck = wait(fleet, oracle, aside, patience).await;
+    let mut claims = aside.clone();
     for submission in &mut fleet.submissions {
         submission.claim(&mut claims);
     }
@@ -39,7 +40,12 @@ pub async fn settle(
 }
 
 /// Waits until all is quiet; answers what is not.
-async fn wait(fleet: &mut Fleet, oracle: &mut Oracle, patience: Duration) -> Option<String> {
+async fn wait(
+    fleet: &mut Fleet,
+    oracle: &mut Oracle,
+    aside: &Claims,
+    patience: Duration,
+) -> Option<String> {
     let mut claims: Option<Claims> = None;
     let (mut last, mut since) = (String::new(), Instant::now());
     loop {
@@ -47,7 +53,7 @@ async fn wait(fleet: &mut Fleet, oracle: &mut Oracle, patience: Duration) -> Opt
         let submitted = fleet.submissions.iter().filter(|each| each.is_done());
         let submitted = submitted.count();
         if claims.is_none() && submitted == fleet.submissions.len() {
-            let mut all = Claims::default();
+            let mut all = aside.clone();
             for submission in &mut fleet.submissions {
                 submission.claim(&mut all);
             }

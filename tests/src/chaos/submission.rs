@@ -73,10 +73,7 @@ impl Submission {
         if let Some(batch) = batch_of(&self.journal).filter(|_| self.is_of_command_line()) {
             self.load.batch = batch;
         }
-        claims.add(&self.load, &self.journal);
-        if self.done {
-            claims.seal(&self.load);
-        }
+        claims.add(&self.load, &self.journal, self.done);
     }
 
     /// The load.
@@ -84,11 +81,13 @@ impl Submission {
         &self.load
     }
 
-    /// Kills its producer; another goes on.
-    pub async fn kill(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.kill().await;
-        }
+    /// Kills its producer; another goes on. False if there is none any more.
+    pub async fn kill(&mut self) -> bool {
+        let Some(process) = &mut self.process else {
+            return false;
+        };
+        process.kill().await;
+        true
     }
 
     /// Starts its producer again if that died.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use homing_faults::{CRASH_VARIABLE, Point, is_enabled};
 use homing_tests::chaos::{Fleet, Role, Size, Submission, Submitter, settle};
 use homing_tests::kind::{Echo, Fail, Flaky, Refuse, Sleep, Unknown};
-use homing_tests::{Fate, HOMING, Load, Oracle, Row, World, eventually, scale};
+use homing_tests::{Claims, Fate, HOMING, Load, Oracle, Row, World, eventually, scale};
 use rand::RngExt as _;
 
 /// How long nothing may happen before something is stuck.
@@ -194,7 +194,8 @@ impl Theatre {
             Drain => self.fleet.term(self.fleet.of(Role::Worker)[0], 1),
             _ => {}
         }
-        let (_, findings) = settle(&mut self.fleet, &mut self.oracle, PATIENCE).await;
+        let none = Claims::default();
+        let (_, findings) = settle(&mut self.fleet, &mut self.oracle, &none, PATIENCE).await;
         assert!(findings.is_clean(), "after {crash} of {who:?}:\n{findings}");
         if nth == 1 || scene == Drain {
             self.dead(point).await;
