@@ -109,6 +109,8 @@ fn trouble(error: &CollectorError, link: &Link, store: &Setting<StoreUrl>) -> Tr
     match error {
         CollectorError::Broker(error) => link.trouble(error),
         CollectorError::Store(error) => Trouble::store(error).from(store.from.clone()),
+        CollectorError::Newer(_) => Trouble::new(Exit::Config, homing_protocol::chain(error))
+            .fix("upgrade this collector; until then outcomes wait in their queue"),
         other => Trouble::bug(other),
     }
 }

@@ -12,21 +12,32 @@ use homing_store::Entry;
 ///
 /// Producers may publish to the exchange of batch records but not to that of
 /// outcomes, so the exchange decides which of the two it is.
-pub(crate) fn results(received: Received, topology: &Topology) -> Vec<Entry> {
-    let (batches, _) = topology.route(&Destination::Batches);
+///
+/// # Errors
+///
+/// Outcomes of a newer version, which a newer collector is to store. Whoever may
+/// write outcomes is trusted not to make them up.
+pub(crate) fn results(received: Received, topology: &Topology) -> Result<Vec<Entry>, DecodeError> {
     if received.exchange == topology.results() {
         return match decode_reports(&received) {
             Ok(reports) if reports.iter().all(is_outcome) => {
-                reports.into_iter().map(Entry::Report).collect()
+                Ok(reports.into_iter().map(Entry::Report).collect())
             }
-            Ok(_) => unread(
+            Ok(_) => Ok(unread(
                 received,
                 Reason::Malformed,
                 "a report with status `pending`",
-            ),
-            Err(error) => undecoded(received, &error),
+            )),
+            Err(error @ DecodeError::Version { .. }) => Err(error),
+            Err(error) => Ok(undecoded(received, &error)),
         };
     }
+    Ok(others(received, topology))
+}
+
+/// What a delivery says that is no outcome: a batch record, if anything.
+fn others(received: Received, topology: &Topology) -> Vec<Entry> {
+    let (batches, _) = topology.route(&Destination::Batches);
     if received.exchange == batches {
         return match BatchRecord::decode(&received) {
             Ok(record) => vec![Entry::Batch(record)],
@@ -135,16 +146,30 @@ mod tests {
     fn a_message_with_several_reports_is_as_many_entries() {
         let reports = [report(Status::Succeeded), report(Status::Failed)];
 
-        let entries = results(received(outcomes(&reports), "ns.results"), &topology());
+        let entries = results(received(outcomes(&reports), "ns.results"), &topology()).unwrap();
 
         assert_eq!(entries, reports.map(Entry::Report));
+    }
+
+    #[test]
+    fn outcomes_of_a_newer_version_are_left_to_a_newer_collector() {
+        let mut message = outcomes(&[report(Status::Succeeded)]);
+        for (name, value) in &mut message.properties.headers {
+            if name == "homing-version" {
+                *value = 2.into();
+            }
+        }
+
+        let entries = results(received(message, "ns.results"), &topology());
+
+        assert!(matches!(entries, Err(DecodeError::Version { got: 2, .. })));
     }
 
     #[test]
     fn a_batch_record_is_read_from_its_exchange() {
         let message = record().to_message("m".to_owned()).unwrap();
 
-        let entries = results(received(message, "ns.batches"), &topology());
+        let entries = results(received(message, "ns.batches"), &topology()).unwrap();
 
         assert_eq!(entries, [Entry::Batch(record())]);
     }
@@ -153,7 +178,7 @@ mod tests {
     fn outcomes_from_the_exchange_of_batch_records_are_not_believed() {
         let message = outcomes(&[report(Status::Succeeded)]);
 
-        let entries = results(received(message, "ns.batches"), &topology());
+        let entries = results(received(message, "ns.batches"), &topology()).unwrap();
 
         assert_eq!(reason(&entries), Some(Reason::Malformed));
     }
@@ -163,7 +188,7 @@ mod tests {
         for exchange in ["", "ns.tasks", "results"] {
             let record = record().to_message("m".to_owned()).unwrap();
             for message in [record, outcomes(&[report(Status::Succeeded)])] {
-                let entries = results(received(message, exchange), &topology());
+                let entries = results(received(message, exchange), &topology()).unwrap();
 
                 assert_eq!(reason(&entries), Some(Reason::Malformed), "{exchange}");
             }
@@ -179,7 +204,7 @@ mod tests {
         };
         let received = received(message, "ns.results");
 
-        let entries = results(received.clone(), &topology());
+        let entries = results(received.clone(), &topology()).unwrap();
 
         let [Entry::Dead(letter)] = &entries[..] else {
             panic!("{entries:?}");
@@ -192,7 +217,7 @@ mod tests {
     fn a_report_that_says_pending_is_malformed() {
         let message = outcomes(&[report(Status::Pending)]);
 
-        let entries = results(received(message, "ns.results"), &topology());
+        let entries = results(received(message, "ns.results"), &topology()).unwrap();
 
         assert_eq!(reason(&entries), Some(Reason::Malformed));
     }

@@ -1,4 +1,5 @@
 use homing_broker::BrokerError;
+use homing_protocol::DecodeError;
 use homing_store::StoreError;
 
 /// Why a collector ended.
@@ -18,4 +19,7 @@ pub enum CollectorError {
         /// The queue.
         queue: String,
     },
+    /// A worker is newer than this collector. Its outcomes stay in their queue.
+    #[error("an outcome is of a newer version of Homing than this collector")]
+    Newer(#[from] DecodeError),
 }

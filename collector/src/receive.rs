@@ -32,6 +32,8 @@ impl Consumers {
     /// # Errors
     ///
     /// [`CollectorError::ConsumerEnded`]: a link did.
+    /// [`CollectorError::Newer`]: something came that only a newer collector can
+    /// read; it goes back.
     pub(crate) async fn receive(
         &mut self,
         topology: &Topology,
@@ -80,11 +82,11 @@ impl Consumers {
                 if count == 0 {
                     return Err(ended(topology.results()));
                 }
-                let item = |Delivery { received, token }| Item {
-                    entries: decode::results(received, topology),
-                    token,
+                let item = |Delivery { received, token }| {
+                    let entries = decode::results(received, topology)?;
+                    Ok(Item { entries, token })
                 };
-                Ok(deliveries.into_iter().map(item).collect())
+                deliveries.into_iter().map(item).collect()
             }
             delivery = self.dead.recv() => {
                 let delivery = delivery.ok_or_else(|| ended(topology.dead()))?;

@@ -212,6 +212,21 @@ pub struct Received {
     pub deaths: Vec<Death>,
 }
 
+impl Received {
+    /// The message once more, as it came: for what this version cannot read, and
+    /// so cannot build anew.
+    pub fn again(&self, destination: Destination, message_id: String) -> Message {
+        Message {
+            destination,
+            properties: Properties {
+                message_id: Some(message_id),
+                ..self.properties.clone()
+            },
+            body: self.body.clone(),
+        }
+    }
+}
+
 /// One dead-lettering by the broker, from its `x-death` header:
 /// <https://www.rabbitmq.com/docs/dlx#effects>.
 #[derive(Clone, Debug, Eq, PartialEq)]

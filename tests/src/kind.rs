@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+const MINUTE: Duration = Duration::from_mins(1);
+
 /// One retry after a second: the shortest delay there is.
 const TWICE: Policy = Policy::DEFAULT.attempts_max(2).backoff(SECOND, SECOND);
 
@@ -199,6 +201,32 @@ pub struct Big {
     pub bytes: usize,
 }
 kind!(Big, "test.big", String, AnyError, ONCE);
+
+/// Fails, and asks for another attempt in a minute.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Later {}
+kind!(
+    Later,
+    "test.later",
+    (),
+    AnyError,
+    Policy::DEFAULT.backoff(MINUTE, MINUTE)
+);
+
+/// Gives back what cannot be encoded.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Odd {}
+kind!(Odd, "test.odd", Secret, AnyError, Policy::DEFAULT);
+
+/// What cannot be encoded.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Secret;
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("it is a secret"))
+    }
+}
 
 /// Fails with this text.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

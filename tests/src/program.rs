@@ -65,6 +65,9 @@ pub(crate) fn command(name: &str, world: &World) -> Command {
         .env("HOMING_NAMESPACE", &world.namespace)
         .env("HOMING_STORE", world.store_url().to_string())
         .env("TZ", "UTC")
+        // A task that nobody knows is not waited for, except where that is what
+        // is tested.
+        .env("HOMING_UNKNOWN_GRACE", "0s")
         .current_dir(&world.dir)
         .kill_on_drop(true);
     command

@@ -32,6 +32,13 @@ pub struct WorkerConfig {
     /// changes it there says so here. An attempt has to fit: its timeout and the
     /// grace, and what its delivery waited in this process.
     pub consumer_timeout: Duration,
+    /// How long a task waits for a worker that has a handler for its kind, or reads
+    /// its wire version, before it is a dead letter: 24 h by default. It waits in
+    /// the broker, away from this worker for a second at first, then for up to a
+    /// minute at a time, and no attempt is spent; without a second here, it is
+    /// dead at once. Where workers of several groups share a broker, a queue for
+    /// each is the better way.
+    pub unknown_grace: Duration,
     /// Whether outcomes also go to the `reply_to` of foreign clients; no by
     /// default, since whoever may submit a task then chooses a queue that this
     /// worker writes to.
@@ -51,6 +58,9 @@ impl WorkerConfig {
     /// kill (Kubernetes: 30 s).
     pub const GRACE: Duration = Duration::from_secs(30);
 
+    /// What it takes to notice, by day, that no worker of a kind was deployed.
+    pub const UNKNOWN_GRACE: Duration = Duration::from_hours(24);
+
     /// What RabbitMQ waits for an ack by default:
     /// <https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout>.
     pub const CONSUMER_TIMEOUT: Duration = Duration::from_mins(30);
@@ -65,6 +75,7 @@ impl Default for WorkerConfig {
             grace: Self::GRACE,
             default_kind: None,
             consumer_timeout: Self::CONSUMER_TIMEOUT,
+            unknown_grace: Self::UNKNOWN_GRACE,
             foreign_replies: false,
             attempts: Vec::new(),
             timeouts: Vec::new(),

@@ -14,21 +14,23 @@
 //! | a suspect that crashed its workers too often  | dead letter `crash-loop`, ack               |
 //! | its deadline has passed                       | dead letter `expired`, ack                  |
 //! | its time has not come                         | delayed again, ack                          |
-//! | no handler, and a suspect for less than a day | delayed for another worker, ack             |
+//! | no handler, within the grace for that         | delayed for another worker, ack             |
 //! | no handler                                    | dead letter `unknown-kind`, ack             |
 //! | came back three times, and is no suspect      | published again to `tasks.suspect`, ack     |
 //! | a suspect                                     | run alone                                   |
 //! | else                                          | run                                         |
 //!
 //! Splitting comes first because what stands in the way of one task of a bundle
-//! must not hold up the others. A worker of another group may receive a suspect
-//! whose kind it does not know: that is no fault of the task, and the count of
-//! its crashes travels along.
+//! must not hold up the others. A worker may receive a task whose kind, or a
+//! message whose version, only others know: that is no fault of the task, and it
+//! is [parked](park) for them. The count of its crashes travels along.
 
 use std::time::Duration;
 
 use homing_protocol::topology::SUSPECT_DELIVERY_LIMIT;
-use homing_protocol::{Envelope, HeaderValue, Identity, QueueName, Reason, Received, Timestamp};
+use homing_protocol::{
+    Envelope, Header, HeaderValue, Identity, QueueName, Reason, Received, Timestamp,
+};
 
 /// Returns from which a task is a suspect. A worker that dies raises the count
 /// of all it holds, so one or two mean little.
@@ -38,11 +40,15 @@ const SUSPECT_COUNT: u32 = 3;
 /// the resolution of delays, and about as well as clocks of hosts agree.
 const DUE_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// How long a suspect waits for a worker that knows its kind.
-const UNKNOWN_SUSPECT_MAX: Duration = Duration::from_hours(24);
+/// The first delay of a task for which another worker is needed: the shortest
+/// there is, since among several workers the next may be the right one.
+const PARKED_SECS_FIRST: u64 = 1;
 
-/// How long a suspect stays away from a worker that does not know its kind.
-pub(crate) const UNKNOWN_SUSPECT_DELAY: Duration = Duration::from_secs(5);
+/// The longest: a task whose right worker is not there costs little by then.
+const PARKED_SECS_MAX: u64 = 60;
+
+/// Carries for how many seconds a task was parked so far.
+const H_PARKED: &str = "homing-parked";
 
 /// Carries the crashes of a task over a publish, which resets the broker's count.
 const H_CRASHES: &str = "homing-crashes";
@@ -81,8 +87,8 @@ pub(crate) enum Triage {
     Suspect,
     /// Publish it again with this delay.
     Delay(Duration),
-    /// Publish it again with this delay and the number of its crashes.
-    Park { crashes: u32 },
+    /// Publish it again for another worker, with the number of its crashes.
+    Park { crashes: u32, parked: Parked },
     /// It is a dead letter.
     Dead(Reason, String),
 }
@@ -96,8 +102,19 @@ pub(crate) struct Sight<'a> {
     pub(crate) returns: u32,
     /// Whether there is a handler for its kind.
     pub(crate) known: bool,
+    /// How long it may be parked for want of one.
+    pub(crate) unknown_grace: Duration,
     /// The time.
     pub(crate) now: Timestamp,
+}
+
+/// For how long a message is parked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Parked {
+    /// This time.
+    pub(crate) delay: Duration,
+    /// In all, this time included: what is to travel along.
+    pub(crate) total_secs: u64,
 }
 
 impl<'a> Sight<'a> {
@@ -105,6 +122,7 @@ impl<'a> Sight<'a> {
         received: &Received,
         queue: &'a QueueName,
         known: bool,
+        unknown_grace: Duration,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -116,6 +134,7 @@ impl<'a> Sight<'a> {
                 0
             },
             known,
+            unknown_grace,
             now,
         }
     }
@@ -137,10 +156,10 @@ pub(crate) fn task(envelope: &Envelope, sight: Sight<'_>) -> Triage {
         return Triage::Delay(wait);
     }
     match (sight.known, suspect) {
-        (false, true) if sight.now.since(envelope.available_at()) < UNKNOWN_SUSPECT_MAX => {
-            Triage::Park { crashes }
-        }
-        (false, _) => unknown(envelope),
+        (false, _) => match park(&envelope.carried, sight.unknown_grace) {
+            Some(parked) => Triage::Park { crashes, parked },
+            None => unknown(envelope),
+        },
         (true, true) => Triage::RunAlone,
         (true, false) if crashes >= SUSPECT_COUNT => Triage::Suspect,
         (true, false) => Triage::Run,
@@ -153,6 +172,38 @@ pub(crate) fn expired(envelope: &Envelope, now: Timestamp) -> Option<Triage> {
     let late = now.since(at).as_secs();
     let detail = format!("its deadline had passed {late} s before it could be started");
     Some(Triage::Dead(Reason::Expired, detail))
+}
+
+/// For how long to park a message with these headers that this worker cannot
+/// run; `None` once it was parked for the whole grace.
+///
+/// The grace is counted in the delays themselves, each as long as all before it
+/// together up to a limit: no host's clock is asked, and since each adds a second
+/// at least, whatever a publisher puts into the header comes to an end.
+pub(crate) fn park(headers: &[Header], grace: Duration) -> Option<Parked> {
+    let before = match headers.iter().find(|(name, _)| name == H_PARKED) {
+        Some((_, HeaderValue::Int(secs))) => u64::try_from(*secs).unwrap_or(0),
+        _ => 0,
+    };
+    let left = grace
+        .as_secs()
+        .checked_sub(before)
+        .filter(|left| *left > 0)?;
+    let secs = before.clamp(PARKED_SECS_FIRST, PARKED_SECS_MAX).min(left);
+    Some(Parked {
+        delay: Duration::from_secs(secs),
+        total_secs: before + secs,
+    })
+}
+
+/// Lets these headers carry along for how long their message was parked, if it
+/// was.
+pub(crate) fn carry_parked(headers: &mut Vec<Header>, total_secs: u64) {
+    headers.retain(|(name, _)| name != H_PARKED);
+    if total_secs > 0 {
+        let secs = i64::try_from(total_secs).unwrap_or(i64::MAX);
+        headers.push((H_PARKED.to_owned(), HeaderValue::Int(secs)));
+    }
 }
 
 fn unknown(envelope: &Envelope) -> Triage {
@@ -206,6 +257,7 @@ mod tests {
             queue,
             returns: 0,
             known: true,
+            unknown_grace: Duration::ZERO,
             now: NOW,
         }
     }
@@ -271,8 +323,9 @@ mod tests {
     fn a_count_is_believed_only_of_a_redelivered_message() {
         let queue = QueueName::tasks();
 
-        let [first, again] = [false, true]
-            .map(|redelivered| Sight::new(&received(redelivered), &queue, true, NOW).returns);
+        let [first, again] = [false, true].map(|redelivered| {
+            Sight::new(&received(redelivered), &queue, true, Duration::ZERO, NOW).returns
+        });
 
         assert_eq!((first, again), (0, 9));
     }
@@ -368,21 +421,70 @@ mod tests {
     }
 
     #[test]
-    fn a_suspect_of_another_group_is_parked_with_its_crashes_for_a_day() {
-        let queue = QueueName::suspect();
-        let sight = Sight {
-            known: false,
-            returns: 2,
-            ..sight(&queue)
-        };
-        let mut carried = envelope();
-        carry_crashes(&mut carried, 3);
-        carry_crashes(&mut carried, 4);
+    fn a_task_of_another_group_is_parked_with_its_crashes_within_the_grace() {
+        for queue in [QueueName::tasks(), QueueName::suspect()] {
+            let sight = Sight {
+                known: false,
+                returns: 2,
+                unknown_grace: Duration::from_secs(10),
+                ..sight(&queue)
+            };
+            let mut carried = envelope();
+            carry_crashes(&mut carried, 3);
+            carry_crashes(&mut carried, 4);
+            carry_parked(&mut carried.carried, 4);
 
-        assert_eq!(task(&carried, sight), Triage::Park { crashes: 6 });
-        let now = later(24 * 3_600);
-        let triage = task(&carried, Sight { now, ..sight });
-        assert!(matches!(triage, Triage::Dead(Reason::UnknownKind, _)));
+            let parked = Parked {
+                delay: Duration::from_secs(4),
+                total_secs: 8,
+            };
+            let crashes = 6;
+            assert_eq!(task(&carried, sight), Triage::Park { crashes, parked });
+            carry_parked(&mut carried.carried, 10);
+            let triage = task(&carried, sight);
+            assert!(matches!(triage, Triage::Dead(Reason::UnknownKind, _)));
+        }
+    }
+
+    #[test]
+    fn a_parked_task_is_away_longer_each_time_and_for_the_grace_in_all() {
+        let grace = Duration::from_secs(200);
+        let mut headers = Vec::new();
+        let mut delays = Vec::new();
+        while let Some(parked) = park(&headers, grace) {
+            delays.push(parked.delay.as_secs());
+            carry_parked(&mut headers, parked.total_secs);
+        }
+
+        assert_eq!(delays, [1, 1, 2, 4, 8, 16, 32, 60, 60, 16]);
+        assert_eq!(delays.iter().sum::<u64>(), grace.as_secs());
+    }
+
+    #[test]
+    fn no_header_parks_a_task_for_ever() {
+        let day = Duration::from_hours(24);
+        let values = [
+            HeaderValue::Int(i64::MIN),
+            HeaderValue::Int(-1),
+            HeaderValue::Int(0),
+            HeaderValue::Void,
+            HeaderValue::Text("0".to_owned()),
+        ];
+        for value in values {
+            let parked = park(&[(H_PARKED.to_owned(), value)], day);
+
+            assert_eq!(parked.map(|parked| parked.total_secs), Some(1));
+        }
+        for secs in [86_400, i64::MAX] {
+            let headers = [(H_PARKED.to_owned(), HeaderValue::Int(secs))];
+
+            assert_eq!(park(&headers, day), None);
+        }
+    }
+
+    #[test]
+    fn without_a_grace_nothing_is_parked() {
+        assert_eq!(park(&[], Duration::ZERO), None);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use homing_tests::kind::{
-    Abort, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Jam, JamBy, Panic, PanicWith,
-    Refuse, Sleep, Slow, TooLittle,
+    Abort, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Jam, JamBy, Later, Odd, Panic,
+    PanicWith, Refuse, Secret, Sleep, Slow, TooLittle,
 };
 use homing_tests::{Journal, JournalWriter};
 use homing_worker::{Attempt, AttemptError, Worker, worker_main};
@@ -37,6 +37,8 @@ fn main() -> ExitCode {
             .blocking_handler(hang)
             .handler(jam)
             .handler(big)
+            .handler(odd)
+            .handler(later)
             .handler(fail))
     })
 }
@@ -182,6 +184,14 @@ async fn slow(_: Slow, attempt: Runs) -> Result<(), AttemptError> {
 
 async fn big(task: Big, _: Runs) -> Result<String, AttemptError> {
     Ok("x".repeat(task.bytes))
+}
+
+async fn later(_: Later, _: Runs) -> Result<(), AttemptError> {
+    Err("not now".into())
+}
+
+async fn odd(_: Odd, _: Runs) -> Result<Secret, AttemptError> {
+    Ok(Secret)
 }
 
 async fn fail(task: Fail, attempt: Runs) -> Result<(), AttemptError> {

@@ -6,7 +6,8 @@ use homing_protocol::limit::{ERROR_BYTES_MAX, OUTPUT_BYTES_MAX};
 use homing_protocol::{Reason, Status};
 use homing_tests::Pipeline;
 use homing_tests::kind::{
-    Big, Block, Echo, Fail, Flaky, Gate, Hang, Panic, PanicWith, Refuse, Slow, TooLittle, Unknown,
+    Big, Block, Echo, Fail, Flaky, Gate, Hang, Odd, Panic, PanicWith, Refuse, Slow, TooLittle,
+    Unknown,
 };
 
 /// A pipeline whose worker runs a few tasks at once.
@@ -118,18 +119,33 @@ async fn an_output_that_is_too_large_is_a_failure_for_good_that_says_so() {
     let pipeline = pipeline().await;
     let fits = OUTPUT_BYTES_MAX - 5;
 
-    let largest = pipeline.record(Big { bytes: fits }).await;
-    let larger = pipeline.record(Big { bytes: fits + 1 }).await;
+    for bytes in [fits - 1, fits] {
+        let large = pipeline.record(Big { bytes }).await;
 
-    assert_eq!(largest.report.status, Status::Succeeded);
-    let output = largest.outcome::<Big>().unwrap().result.unwrap();
-    assert_eq!(output.len(), fits);
+        assert_eq!(large.report.status, Status::Succeeded);
+        let output = large.outcome::<Big>().unwrap().result.unwrap();
+        assert_eq!(output.len(), bytes);
+    }
+    let larger = pipeline.record(Big { bytes: fits + 1 }).await;
     assert_eq!(larger.report.status, Status::Failed);
     let error = larger.report.error.unwrap();
     assert!(
         error.contains("4194305 bytes, but at most 4194304"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_encoded_is_a_failure_for_good_that_says_so() {
+    let pipeline = pipeline().await;
+
+    let record = pipeline.record(Odd {}).await;
+
+    assert_eq!(record.report.status, Status::Failed);
+    let error = record.report.error.unwrap();
+    assert_eq!(error, "cannot encode the output: it is a secret");
+    let after = pipeline.outcome(Echo { n: 1 }).await.unwrap();
+    assert_eq!(after.result.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ mod crash_points;
 mod delivery;
 mod drain;
 mod execution;
+mod expiry;
+mod fleets;
 mod foreign;
 mod hostile;
 mod kills;

@@ -100,6 +100,18 @@ pub struct RunArgs {
     )]
     pub default_kind: Option<TaskKind>,
 
+    /// How long a task waits for a worker that knows its kind before it is a dead
+    /// letter
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HOMING_UNKNOWN_GRACE",
+        default_value = "24h",
+        value_parser = time,
+        help_heading = "How much at once"
+    )]
+    pub unknown_grace: Duration,
+
     /// RabbitMQ's `consumer_timeout`, if that was changed: attempts must end
     /// within it
     #[arg(
@@ -209,6 +221,7 @@ impl From<RunArgs> for WorkerConfig {
             grace: args.grace,
             default_kind: args.default_kind,
             consumer_timeout: args.consumer_timeout,
+            unknown_grace: args.unknown_grace,
             foreign_replies: args.foreign_replies,
             attempts: args.attempts,
             timeouts: args.timeout,

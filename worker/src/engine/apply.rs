@@ -7,7 +7,9 @@ use std::time::Instant;
 use homing_broker::Token;
 use homing_faults::{Point, crash_point};
 use homing_protocol::limit::BODY_BYTES_MAX;
-use homing_protocol::{DeadLetter, Destination, Envelope, QueueName, Reason, Received, Status};
+use homing_protocol::{
+    DeadLetter, Destination, Envelope, Message, QueueName, Reason, Received, Status,
+};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::sleep_until;
 use tracing::Instrument;
@@ -246,7 +248,9 @@ impl Engine {
             .await;
     }
 
-    /// Publishes the record of an attempt and the next attempt, together.
+    /// Publishes the record of an attempt and the next attempt, together. Where
+    /// that could not be started before the task's deadline the task has expired,
+    /// now: there is nothing that could still come of it.
     async fn retry(
         &self,
         task: TaskDelivery,
@@ -258,15 +262,26 @@ impl Engine {
         report.retry_at = Some(due_at);
         let mut next = task.envelope.clone();
         next.attempt = next.attempt.next();
+        // It has found a worker that knows it.
+        triage::carry_parked(&mut next.carried, 0);
         next.due_at = Some(due_at);
         let to = destination(QueueName::clone(&task.queue), delay);
+        let late = next.expires_at.is_some_and(|at| at <= due_at);
+        let follows = || match late {
+            true => too_late(&next, &task.queue),
+            false => next.to_message(to.clone(), message_id()),
+        };
         let messages = || {
             let record = report_message(std::slice::from_ref(&report), self.outbox.destination());
-            vec![record, next.to_message(to.clone(), message_id())]
+            vec![record, follows()]
         };
         crash_point(Point::WorkerBeforeRetry);
         match self.publishing.replace(vec![task.token], messages).await {
             Ok(replaced) => {
+                if late {
+                    let told = record::dead(&next, &task.queue, Reason::Expired, TOO_LATE);
+                    self.replies.tell(self.reply_to(&next), &told);
+                }
                 crash_point(Point::WorkerRetryConfirmed);
                 replaced.ack();
                 crash_point(Point::WorkerRetryAcked);
@@ -363,6 +378,17 @@ impl Engine {
                 .map(|task| task.to_message(to.clone(), message_id()))
                 .collect()
         };
+        self.publish_instead(token, received, messages, queue).await;
+    }
+
+    /// Publishes messages instead of the delivery they come from.
+    pub(super) async fn publish_instead(
+        &self,
+        token: Token,
+        received: &Received,
+        messages: impl Fn() -> Vec<Message>,
+        queue: &QueueName,
+    ) {
         crash_point(Point::WorkerBeforeRepublish);
         match self.publishing.replace(vec![token], messages).await {
             Ok(replaced) => {
@@ -377,6 +403,16 @@ impl Engine {
             Err(Unpublished::Abandoned) => {}
         }
     }
+}
+
+/// Why a task is not tried again.
+const TOO_LATE: &str = "its next attempt could not be started before its deadline";
+
+/// The dead letter of a task whose next attempt would come too late.
+fn too_late(next: &Envelope, queue: &QueueName) -> Message {
+    let received = alone(next, false);
+    let queue = queue.as_str();
+    DeadLetter::message(&received, Reason::Expired, TOO_LATE, queue, message_id())
 }
 
 /// What fits a message of a delivery that does not: as much of the body as a

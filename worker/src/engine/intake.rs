@@ -4,14 +4,15 @@ use std::sync::Arc;
 use homing_broker::{Broker, Consumer, Delivery, Source, Token};
 use homing_faults::{Point, crash_point};
 use homing_protocol::{
-    Destination, Envelope, Identity, QueueName, Reason, Received, TaskId, chain, decode_tasks,
+    DecodeError, Destination, Envelope, Identity, QueueName, Reason, Received, TaskId, chain,
+    decode_tasks,
 };
 
 use super::ending::Cause;
 use super::{Engine, mint, now};
 use crate::error::RunError;
 use crate::settle::destination;
-use crate::triage::{self, Sight, Triage, UNKNOWN_SUSPECT_DELAY, Whole};
+use crate::triage::{self, Sight, Triage, Whole};
 
 /// Most deliveries taken from a link at once.
 const TAKEN_MAX: usize = 64;
@@ -87,6 +88,11 @@ impl Engine {
         let identity = decode_tasks(&received, default_kind, now(), || TaskId::from(mint()));
         let identity = match identity {
             Ok(identity) => identity,
+            Err(error @ DecodeError::Version { .. }) => {
+                self.park_newer(token, &received, &chain(&error), &queue)
+                    .await;
+                return;
+            }
             Err(error) => {
                 let (reason, detail) = (Reason::from(&error), chain(&error));
                 self.bury(token, &received, reason, &detail, &queue).await;
@@ -123,13 +129,10 @@ impl Engine {
         queue: Arc<QueueName>,
     ) {
         let redelivered = received.redelivered;
-        let known = |envelope: &Envelope| self.kinds.contains_key(&envelope.kind);
         if identity.tasks.len() == 1
             && let Some(envelope) = identity.tasks.pop()
         {
-            let sight = Sight::new(&received, &queue, known(&envelope), now());
-            let triage = triage::task(&envelope, sight);
-            let returns = sight.returns;
+            let (triage, returns) = self.triage(&envelope, &received, &queue);
             let task = TaskDelivery {
                 envelope,
                 received: Some(received),
@@ -142,20 +145,27 @@ impl Engine {
         }
         let tokens = token.split(identity.tasks.len());
         for (envelope, token) in identity.tasks.into_iter().zip(tokens) {
-            let sight = Sight::new(&received, &queue, known(&envelope), now());
-            let triage = triage::task(&envelope, sight);
+            let (triage, returns) = self.triage(&envelope, &received, &queue);
             let task = TaskDelivery {
                 envelope,
                 received: None,
                 token,
                 queue: Arc::clone(&queue),
                 redelivered,
-                returns: sight.returns,
+                returns,
             };
             let engine = Arc::clone(&self);
             self.deliveries
                 .spawn(async move { engine.attend(task, triage).await });
         }
+    }
+
+    /// What to do with a task, and how often it came back.
+    fn triage(&self, envelope: &Envelope, received: &Received, queue: &QueueName) -> (Triage, u32) {
+        let known = self.kinds.contains_key(&envelope.kind);
+        let unknown_grace = self.config.unknown_grace;
+        let sight = Sight::new(received, queue, known, unknown_grace, now());
+        (triage::task(envelope, sight), sight.returns)
     }
 
     /// Does with a task what triage says.
@@ -172,13 +182,16 @@ impl Engine {
                 // What it waits for and what it crashes from here on is counted
                 // from here on.
                 triage::carry_crashes(&mut task.envelope, 0);
+                triage::carry_parked(&mut task.envelope.carried, 0);
                 task.envelope.due_at = Some(now());
                 Destination::Queue(QueueName::suspect())
             }
             Triage::Delay(wait) => destination(queue, wait),
-            Triage::Park { crashes } => {
+            Triage::Park { crashes, parked } => {
+                self.say_parked(&task.envelope.kind);
                 triage::carry_crashes(&mut task.envelope, crashes);
-                destination(queue, UNKNOWN_SUSPECT_DELAY)
+                triage::carry_parked(&mut task.envelope.carried, parked.total_secs);
+                destination(queue, parked.delay)
             }
         };
         let is_suspect = to == Destination::Queue(QueueName::suspect());

@@ -22,6 +22,7 @@ mod ending;
 mod execute;
 mod intake;
 mod outbox;
+mod park;
 mod publish;
 mod record;
 mod reply;
@@ -78,6 +79,7 @@ struct Engine {
     replies: Replies,
     tally: Arc<record::Tally>,
     watchdog: Watchdog,
+    said: park::Said,
 }
 
 /// A worker that runs. Dropped, all of it ends at once.
@@ -156,6 +158,7 @@ async fn open(
         replies,
         tally: Arc::default(),
         watchdog: Watchdog::new(),
+        said: park::Said::default(),
     });
     watchdog::start(&engine);
     started(&engine, &broker.place());
