@@ -24,8 +24,11 @@ use crate::links::{ConsumeLink, PublishLink, Request};
 use crate::message::{Body, Message, Place, To, Word, number};
 use crate::oracle::{ATTEMPTS_MAX, Fate};
 use crate::settle::{Settlement, destination, settle};
-use crate::triage::{self, Sight, Triage, UNKNOWN_SUSPECT_DELAY, Whole};
+use crate::triage::{self, Sight, Triage, Whole};
 use crate::world::{Event, WorkerEvent, World};
+
+/// How long a task waits for a worker that knows its kind: a few times.
+const UNKNOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Messages of outcomes on their way at once, and outcomes in one; smaller than
 /// the real ones, so that few tasks fill them.
@@ -260,7 +263,7 @@ impl World {
                 for (task, token) in identity.tasks.into_iter().zip(tokens) {
                     let known = self.oracle.facts(task.id).fate != Fate::Unknown;
                     let name = queue_name(queue);
-                    let sight = Sight::new(&received, &name, known, now);
+                    let sight = Sight::new(&received, &name, known, UNKNOWN_GRACE, now);
                     let triage = triage::task(&task, sight);
                     self.tickets += 1;
                     let job = Job {
@@ -285,13 +288,15 @@ impl World {
             Triage::Dead(reason, _) => return self.bury(index, job.token, vec![job.task], *reason),
             Triage::Suspect => {
                 triage::carry_crashes(&mut job.task, 0);
+                triage::carry_parked(&mut job.task.carried, 0);
                 job.task.due_at = Some(self.worker_time(index));
                 To::Place(Place::Suspect)
             }
             Triage::Delay(wait) => to(&destination(queue, *wait)),
-            Triage::Park { crashes } => {
+            Triage::Park { crashes, parked } => {
                 triage::carry_crashes(&mut job.task, *crashes);
-                to(&destination(queue, UNKNOWN_SUSPECT_DELAY))
+                triage::carry_parked(&mut job.task.carried, parked.total_secs);
+                to(&destination(queue, parked.delay))
             }
         };
         self.send_on(index, job, to);
@@ -445,6 +450,7 @@ impl World {
                 let record = Rc::new(Body::Reports(vec![word(Status::Retrying)]));
                 let mut next = task.clone();
                 next.attempt = next.attempt.next();
+                triage::carry_parked(&mut next.carried, 0);
                 next.due_at = Some(self.worker_time(index).after(*delay));
                 let to = to(&destination(queue_name(queue), *delay));
                 let next = crate::producer::body(vec![next]);
