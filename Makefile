@@ -53,6 +53,11 @@ test-unit: ## Pass the tests that need no broker
 	@scripts/setup nextest
 	@cargo nextest run $(UNIT) --locked --features homing-faults/enabled $(ARGS)
 
+.PHONY: upgrade
+upgrade: binaries ## Run an earlier version's programs beside this one's (OLD=v1.2.3)
+	@scripts/setup nextest
+	@scripts/upgrade $(ARGS)
+
 .PHONY: binaries
 binaries: ## Build the programs that the tests start
 	@scripts/setup

@@ -115,7 +115,16 @@ impl World {
 
     /// The same, with `stdin` as its standard input.
     pub async fn homing_with(&self, arguments: &[&str], stdin: &str) -> Said {
-        let mut child = command(HOMING, self)
+        self.run_program(HOMING, arguments, stdin).await
+    }
+
+    /// Runs `program`, one of ours or a path, in this world to its end.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be run.
+    pub async fn run_program(&self, program: &str, arguments: &[&str], stdin: &str) -> Said {
+        let mut child = command(program, self)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -126,7 +135,7 @@ impl World {
         // It may end without reading it all.
         let _unread = pipe.write_all(stdin.as_bytes()).await;
         drop(pipe);
-        let what = format!("the end of homing {}", arguments.join(" "));
+        let what = format!("the end of {program} {}", arguments.join(" "));
         let output = within(RUN_TIME_MAX, &what, child.wait_with_output()).await;
         Said::new(&output.expect("its output can be read"))
     }

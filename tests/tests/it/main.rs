@@ -28,6 +28,7 @@ mod private_broker;
 mod raw;
 mod refusals;
 mod replay;
+mod shutdown;
 mod stalls;
 mod store_faults;
 mod suspects;

@@ -7,3 +7,4 @@ mod consumer_timeout;
 mod errors;
 mod outage;
 mod secrets;
+mod shutdown;
