@@ -17,8 +17,9 @@ use crate::which::Which;
 const PAGE: u32 = 500;
 
 const EXAMPLES: &str = "\
-Attempts that failed and will be tried again are there too, as `retrying`. On a
-SQLite store, run this where the collector runs.
+Attempts that failed and will be tried again are there too, as `retrying`, and
+runs that a replay began, as `pending`. On a SQLite store, run this where the
+collector runs.
 
 Examples:
   homing tail --follow --problems

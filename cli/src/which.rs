@@ -13,7 +13,8 @@ use crate::trouble::Trouble;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Which")]
 pub(crate) struct Which {
-    /// succeeded, failed, exhausted, expired, cancelled, dead or retrying
+    /// succeeded, failed, exhausted, expired, cancelled, dead, retrying, or
+    /// pending: run again, and nothing known of it since
     #[arg(long, value_name = "STATUS,...", value_delimiter = ',')]
     status: Vec<Status>,
 
@@ -39,15 +40,8 @@ impl Which {
     ///
     /// # Errors
     ///
-    /// [`Trouble`] if the batch is not stored, or pending tasks are asked for.
+    /// [`Trouble`] if the batch is not stored.
     pub(crate) async fn filter(&self, store: &Store) -> Result<Filter, Trouble> {
-        if self.status.contains(&Status::Pending) {
-            return Err(
-                Trouble::new(Exit::Usage, "pending tasks are not stored yet")
-                    .from("--status pending")
-                    .fix("count those of a batch: homing stats --batch BATCH"),
-            );
-        }
         let mut filter = Filter::all().statuses(self.status.iter().copied());
         if self.problems {
             filter = filter.problems();

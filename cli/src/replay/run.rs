@@ -16,7 +16,7 @@ use futures::stream::FuturesUnordered;
 use homing_faults::{Point, crash_point};
 use homing_producer::{Producer, SubmitError};
 use homing_protocol::{BatchId, Envelope, QueueName, Run, Status, TaskId};
-use homing_store::{Began, NewRun, RepairNote, Repairs, Store, Turn};
+use homing_store::{Began, NewRun, RepairNote, Repairs, Replayable, Store, Turn};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -39,6 +39,9 @@ const CHUNK_MAX: u32 = 500;
 
 /// Payloads of one chunk in memory, in bytes, up to the task that passes it.
 const CHUNK_BYTES_MAX: usize = 16 << 20;
+
+/// Tasks that are read at once, with their payloads.
+const READ_MAX: usize = 32;
 
 /// How often it is looked whether another replay has ended.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
@@ -292,22 +295,23 @@ impl<'a> Replay<'a> {
         queues: &mut Queues<'_>,
     ) -> Result<Vec<Planned>, Trouble> {
         let (mut planned, mut bytes) = (Vec::new(), 0);
-        let mut taken = 0;
-        for item in items.iter() {
-            if bytes > CHUNK_BYTES_MAX {
-                break;
-            }
-            taken += 1;
-            match self.plan_one(item, queues).await? {
-                Some(Ok(task)) => {
-                    bytes += task.envelope.payload.bytes.len();
-                    planned.push(task);
+        while bytes <= CHUNK_BYTES_MAX && !items.is_empty() {
+            let part: Vec<_> = items.drain(..items.len().min(READ_MAX)).collect();
+            let ids = part.iter().filter_map(Item::task).collect();
+            let found = self.store.replayable(ids).await;
+            let mut found = found.map_err(|error| Trouble::store(&error))?.into_iter();
+            for item in part {
+                let task = item.task().and_then(|_| found.next().flatten());
+                match self.plan_one(&item, task, queues).await? {
+                    Some(Ok(task)) => {
+                        bytes += task.envelope.payload.bytes.len();
+                        planned.push(task);
+                    }
+                    Some(Err((name, why))) => self.leave_out(&name, why),
+                    None => {}
                 }
-                Some(Err((name, why))) => self.leave_out(&name, why),
-                None => {}
             }
         }
-        items.drain(..taken);
         Ok(planned)
     }
 
@@ -315,6 +319,7 @@ impl<'a> Replay<'a> {
     async fn plan_one(
         &mut self,
         item: &Item,
+        task: Option<Replayable>,
         queues: &mut Queues<'_>,
     ) -> Result<Option<Result<Planned, (String, Why)>>, Trouble> {
         let (id, dead) = match item {
@@ -347,9 +352,7 @@ impl<'a> Replay<'a> {
                 return Ok(None);
             }
         };
-        let found = self.store.replayable(vec![id]).await;
-        let found = found.map_err(|error| Trouble::store(&error))?.pop();
-        let Some(task) = found.flatten() else {
+        let Some(task) = task else {
             self.missing(&format!("task {id}"));
             return Ok(None);
         };

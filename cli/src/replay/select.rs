@@ -25,6 +25,16 @@ pub(super) enum Item {
     Missing(u64),
 }
 
+impl Item {
+    /// The task.
+    pub(super) const fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::Task(id, _) => Some(*id),
+            Self::Letter(_) | Self::Missing(_) => None,
+        }
+    }
+}
+
 /// What was chosen.
 #[derive(Debug)]
 pub(super) enum Selection {

@@ -4,6 +4,7 @@
 //! one short immediate transaction, which reads whatever it depends on.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use homing_protocol::{Digest, Payload, Run, Status, TaskId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
@@ -24,6 +25,11 @@ use crate::writer::Holder;
 
 /// Replays of one task that are read: as many as runs.
 const REPLAYS_MAX: u32 = 1_000;
+
+/// How long a repair waits for its turn to write. A collector under load commits
+/// one group after the other, and SQLite has no queue: it may take many tries
+/// to come in between.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection that repairs.
 #[derive(Debug)]
@@ -128,7 +134,11 @@ fn open(path: &Path) -> Result<(Connection, PathBuf, Option<FileId>), StoreError
     let file = file::file_id(&path);
     let connection = file::open_writer(&path)?;
     schema::check_readable(&connection, &path)?;
-    file::make_durable(&connection).map_err(|fault| fault.at(&path))?;
+    let prepare = || -> Answer<()> {
+        file::make_durable(&connection)?;
+        Ok(connection.busy_timeout(BUSY_TIMEOUT)?)
+    };
+    prepare().map_err(|fault| fault.at(&path))?;
     Ok((connection, path, file))
 }
 

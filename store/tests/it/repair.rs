@@ -385,3 +385,40 @@ async fn tasks_that_match_come_in_parts_and_without_what_came_later() {
     assert_eq!(second, [task(5)]);
     assert!(third.is_empty());
 }
+
+/// The collector commits without a pause, as it does under load.
+#[tokio::test]
+async fn a_replay_comes_in_between_the_groups_of_a_busy_collector() {
+    const GROUPS: u128 = 30;
+    let fixture = Fixture::new();
+    let mut writer = fixture.writer();
+    let failed: Vec<_> = (1..=GROUPS)
+        .map(|number| unlucky(number, Status::Failed))
+        .collect();
+    write(&mut writer, &failed);
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let busy = std::thread::spawn(move || {
+        let mut groups = 0;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            groups += 1;
+            let number = |n| 1_000 + groups * 500 + n;
+            let entries = (0..500).map(|n| Entry::Report(report(number(n), Status::Succeeded)));
+            writer.write(&entries.collect::<Vec<_>>(), at(1)).unwrap();
+        }
+        groups
+    });
+
+    let mut repairs = repairs(&fixture);
+    for failed in &failed {
+        replay(&mut repairs, &[new_run(failed, 2)]);
+    }
+    drop(stop);
+    let groups = busy.join().unwrap();
+
+    let stats = fixture.store().await.stats(None).await.unwrap();
+    let counts = &stats[0].counts;
+    assert_eq!(counts.get(Status::Pending), GROUPS as u64);
+    assert_eq!(u128::from(counts.get(Status::Succeeded)), groups * 500);
+    let log = fixture.store().await.end().await.unwrap().to_string();
+    assert_eq!(log, (groups * 500 + 2 * GROUPS).to_string());
+}

@@ -8,7 +8,7 @@ use homing_faults::{CRASH_VARIABLE, Point, is_enabled};
 use homing_protocol::{
     BatchId, BatchRow, ContentType, DeadLetter, Destination, Envelope, Message, Payload,
     Properties, QueueName, Reason, Received, Report, Run, Status, Task, TaskId, Timestamp,
-    encode_reports,
+    encode_reports, encode_tasks,
 };
 use homing_store::{Filter, Store};
 use homing_tests::kind::{Echo, Fail};
@@ -575,7 +575,7 @@ async fn a_task_that_dies_again_is_run_again_with_its_history() {
 
 #[tokio::test]
 async fn many_tasks_are_run_again_at_the_rate_that_is_chosen() {
-    const RATE: usize = 1_000;
+    const RATE: usize = 500;
     let tasks = 2 * RATE * scale();
     let reports: Vec<_> = (0..tasks as u64)
         .map(|n| report(&envelope(n), Status::Failed))
@@ -644,4 +644,61 @@ async fn a_report_under_the_id_of_another_task_is_shown_with_it_and_never_run_ag
     assert!(text.contains("the same id with another payload"), "{text}");
     let record = store.record(task.id).await.unwrap().unwrap();
     assert_eq!(record.output_json().as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_dead_bundle_is_as_many_tasks_and_all_of_them_are_run_again() {
+    const TASKS: u64 = 3;
+    let at = now();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|n| {
+            let mut task = envelope(n);
+            task.submitted_at = at;
+            task
+        })
+        .collect();
+    let bundle = encode_tasks(&tasks, Destination::Dead, uuid::Uuid::now_v7().to_string());
+    let (world, _collector, store) = with_dead(vec![bundle.unwrap()]).await;
+    let _worker = world.worker("worker", &[]).await;
+
+    let listed = coded(world.homing(&["dead", "list", "--json"]).await, 0).json();
+    let number = listed[0]["number"].to_string();
+    let done = coded(world.homing(&["replay", &number, "--json"]).await, 0).json();
+
+    assert_eq!(listed[0]["tasks"], TASKS);
+    let expected: BTreeSet<_> = tasks.iter().map(|task| task.id.to_string()).collect();
+    assert_eq!(ids(&done).into_iter().collect::<BTreeSet<_>>(), expected);
+    for task in &tasks {
+        becomes(&store, task.id, 2, Status::Succeeded).await;
+    }
+}
+
+/// What it has published it writes down before it ends, so that nothing is
+/// published twice by the command that goes on.
+#[tokio::test]
+async fn a_replay_that_is_told_to_stop_ends_between_two_tasks_and_goes_on_later() {
+    const TASKS: usize = 60;
+    let reports: Vec<_> = (0..TASKS as u64)
+        .map(|n| report(&envelope(n), Status::Failed))
+        .collect();
+    let (world, _collector, store) = stored(&reports).await;
+    let replay = ["replay", "--problems", "--rate", "20"];
+
+    let mut first = world.start_program("first", HOMING, &replay);
+    eventually("some tasks are run again", async || {
+        (!first.stdout().is_empty()).then_some(())
+    })
+    .await;
+    first.term();
+    let code = first.ended().await;
+    let begun = world.ready("tasks").await;
+    let pending = store.stats(None).await.unwrap()[0]
+        .counts
+        .get(Status::Pending);
+    coded(world.homing(&["replay", "--problems"]).await, 0);
+
+    assert_eq!(code, 3, "{}", first.stderr());
+    assert!(begun > 0 && begun < TASKS as u64, "{begun}");
+    assert_eq!(pending, begun);
+    assert_eq!(world.ready("tasks").await, TASKS as u64);
 }
