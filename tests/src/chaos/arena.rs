@@ -35,6 +35,8 @@ pub struct Arena<'a> {
     pub(super) fleet: Fleet,
     pub(super) oracle: Oracle,
     pub(super) chance: StdRng,
+    /// What the loads of the current run are of.
+    pub(super) mix: Mix,
     /// Faults of the current run.
     pub(super) faults: u64,
     pub(super) broker_kills: u64,
@@ -84,6 +86,7 @@ impl<'a> Arena<'a> {
             fleet,
             oracle,
             chance: StdRng::seed_from_u64(0),
+            mix: Mix::USUAL,
             faults: 0,
             broker_kills: 0,
             patience,
@@ -181,6 +184,7 @@ impl<'a> Arena<'a> {
             );
             mix.tasks = (mix.tasks - mix.tasks * 7 / 10).max(50);
         }
+        self.mix = mix;
         let load = Load::mixed(kind.name(), &mix, &mut self.chance);
         self.begin(load, Submitter::Library, crash);
     }

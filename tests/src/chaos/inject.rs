@@ -15,7 +15,8 @@ use tokio::task::block_in_place;
 use super::arena::{Arena, id_of_key};
 use super::fleet::Role;
 use super::kind::Kind;
-use crate::load::Fate;
+use super::submission::Submitter;
+use crate::load::{Fate, Load};
 use crate::oracle::Claims;
 use crate::program::HOMING;
 use crate::proxy::{Cut, Direction, How};
@@ -86,6 +87,9 @@ pub(super) const COMMAND_LINE: Points = &[
     (Point::ProducerBeforeSeal, 1),
     (Point::ProducerSealed, 1),
 ];
+
+/// Kills of the broker in one run, each while a load of its own is under way.
+const BROKER_KILLS: u32 = 6;
 
 /// How long a run may take to get under way.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(20);
@@ -261,13 +265,17 @@ impl Arena<'_> {
     }
 
     async fn kill_broker(&mut self) {
-        for _ in 0..3 {
+        for kill in 0..BROKER_KILLS {
+            // Only with something under way is there something to lose.
+            if kill > 0 {
+                let load = Load::mixed("more", &self.mix, &mut self.chance);
+                self.begin(load, Submitter::Library, None);
+            }
+            self.pause(100..700).await;
             block_in_place(|| self.node.kill());
             self.broker_kills += 1;
             self.faults += 1;
             block_in_place(|| self.node.start_again());
-            // Only with something under way is there something to lose.
-            self.pause(100..1_000).await;
         }
     }
 

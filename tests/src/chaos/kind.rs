@@ -125,6 +125,11 @@ impl Kind {
                 bundled: 300,
                 ..usual
             },
+            // One load for each kill.
+            Self::BrokerKill => Mix {
+                tasks: 140,
+                ..usual
+            },
             Self::Poison => Mix { poison: 1, ..usual },
             Self::RetryStorm => Mix {
                 flaky: 500,
