@@ -9,7 +9,8 @@ use crate::decode::{decode_tasks, identify, salvage_tasks};
 use crate::envelope::Envelope;
 use crate::error::DecodeError;
 use crate::headers::{
-    H_DETAIL, H_MESSAGE, H_QUEUE, H_REASON, H_TASK, H_VERSION, Headers, is_carried, is_known, push,
+    H_DETAIL, H_MESSAGE, H_QUEUE, H_REASON, H_TASK, H_UNREADABLE, H_VERSION, Headers, is_carried,
+    is_known, push,
 };
 use crate::id::TaskId;
 use crate::limit::{ERROR_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX};
@@ -249,7 +250,10 @@ fn died(received: &Received, strip: impl Fn(&str) -> String) -> (Reason, String,
         let detail = format!("no queue takes `{}`", received.routing_key);
         return (Reason::Unroutable, detail, queue);
     }
+    let unreadable = received.properties.text(H_UNREADABLE);
     let (reason, detail) = match death.reason.as_str() {
+        // A link of ours rejected it.
+        "rejected" if let Some(problem) = unreadable => (Reason::Malformed, problem.to_owned()),
         "delivery_limit" => (
             Reason::CrashLoop,
             format!("delivered from `{queue}` again and again, never settled"),

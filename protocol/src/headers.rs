@@ -21,9 +21,18 @@ pub(crate) const H_DETAIL: &str = "homing-detail";
 pub(crate) const H_QUEUE: &str = "homing-queue";
 pub(crate) const H_MESSAGE: &str = "homing-message";
 
+/// What is wrong with the properties of a message, said by a link that read
+/// them all the same. No publisher's word: a link takes that away.
+pub const H_UNREADABLE: &str = "homing-unreadable";
+
+/// Such properties as they are on the wire.
+pub const H_PROPERTIES: &str = "homing-properties";
+
 /// Every header of ours that this version understands, so that the others are
 /// carried along.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 18] = [
+    H_UNREADABLE,
+    H_PROPERTIES,
     H_VERSION,
     H_TASK,
     H_ATTEMPT,

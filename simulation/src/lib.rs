@@ -44,6 +44,7 @@ mod attempt;
 )]
 mod attempt_error;
 #[path = "../../broker/src/amqp/caution.rs"]
+#[expect(dead_code, reason = "no message ends a link here")]
 mod caution;
 #[path = "../../broker/src/amqp/confirms.rs"]
 mod confirms;

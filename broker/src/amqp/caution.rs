@@ -1,24 +1,33 @@
-//! How many deliveries to ask for after a connection that may have died of one.
+//! How to go on after a connection that may have died of what it received.
 //!
-//! Pure; time comes from the caller. A message that kills the link while it is
-//! decoded takes all others in the prefetch with it, again and again. So after
-//! a connection that died right after its first delivery, the next one asks
-//! for one at a time until it is past the bad one.
+//! Pure; time comes from the caller. A message that ends the connection while
+//! it is decoded takes all others in the prefetch with it, again and again, and
+//! the broker counts their returns. So after a connection that died right after
+//! it began to receive, the next one asks for one delivery at a time until it
+//! is past the bad one; and if some have died in a row, the first messages of
+//! the queue are looked at in another way.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A connection that dies this soon after its first delivery may have died of
-/// it.
+/// A connection that dies this soon after it began to receive, or after its
+/// first delivery, may have died of it.
 const QUICK_DEATH: Duration = Duration::from_secs(1);
 
 /// Answers with one delivery at a time before more are asked for.
 const ANSWERS: u32 = 50;
 
+/// Quick deaths in a row that no outage of a broker explains.
+const DEATHS: u32 = 3;
+
 #[derive(Debug, Default)]
 pub(super) struct Caution {
-    first_delivery: Option<Instant>,
+    /// When the connection began to receive, or when its first delivery came.
+    began: Option<Instant>,
+    delivered: bool,
+    /// Quick deaths without as much as one answer in between.
+    deaths: u32,
     /// Answers still to come with one delivery at a time.
     answers: u32,
 }
@@ -29,29 +38,55 @@ impl Caution {
         if self.answers > 0 { 1 } else { wanted }
     }
 
+    /// Whether the first messages are to be looked at in another way.
+    pub(super) const fn is_stuck(&self) -> bool {
+        self.deaths >= DEATHS
+    }
+
+    /// Takes note that they were. Should the next connection die of another one,
+    /// that is enough.
+    pub(super) const fn looked(&mut self) {
+        self.deaths = DEATHS - 1;
+        self.began = None;
+    }
+
+    /// Takes note that the broker said why it ended the connection.
+    pub(super) const fn refused(&mut self) {
+        self.began = None;
+    }
+
+    pub(super) fn receives(&mut self, now: Instant) {
+        self.began = Some(now);
+        self.delivered = false;
+    }
+
     pub(super) fn delivered(&mut self, now: Instant) {
-        self.first_delivery.get_or_insert(now);
+        if !std::mem::replace(&mut self.delivered, true) {
+            self.began = Some(now);
+        }
     }
 
     /// Takes note of an ack. Answers whether the connection is past it, and is
     /// to be replaced by one with the full prefetch: RabbitMQ gives a new
     /// prefetch to new consumers only.
     pub(super) const fn acked(&mut self) -> bool {
+        self.deaths = 0;
         if self.answers == 0 {
             return false;
         }
         self.answers -= 1;
         if self.answers == 0 {
             // This connection ends well, however short it was.
-            self.first_delivery = None;
+            self.began = None;
         }
         self.answers == 0
     }
 
     pub(super) fn broke(&mut self, now: Instant) {
-        let first = self.first_delivery.take();
-        if first.is_some_and(|first| now.duration_since(first) < QUICK_DEATH) {
+        let began = self.began.take();
+        if began.is_some_and(|began| now.duration_since(began) < QUICK_DEATH) {
             self.answers = ANSWERS;
+            self.deaths = self.deaths.saturating_add(1);
         }
     }
 }
@@ -72,6 +107,32 @@ mod tests {
         let (caution, _) = died_at_once();
 
         assert_eq!(caution.prefetch(100), 1);
+    }
+
+    #[test]
+    fn a_connection_that_dies_before_its_first_delivery_may_have_died_of_it() {
+        let (mut caution, now) = (Caution::default(), Instant::now());
+        caution.receives(now);
+        caution.broke(now);
+
+        assert_eq!(caution.prefetch(100), 1);
+    }
+
+    #[test]
+    fn after_three_quick_deaths_in_a_row_it_is_stuck_and_then_after_each() {
+        let (mut caution, now) = died_at_once();
+        let die = |caution: &mut Caution| {
+            caution.receives(now);
+            caution.broke(now);
+            caution.is_stuck()
+        };
+
+        assert_eq!([die(&mut caution), die(&mut caution)], [false, true]);
+        caution.looked();
+        assert!(!caution.is_stuck());
+        assert!(die(&mut caution));
+        let _past = caution.acked();
+        assert_eq!([die(&mut caution), die(&mut caution)], [false, false]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The links behind a [`Consumer`](crate::Consumer) and an [`Inbox`](crate::Inbox).
 
+use std::io;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use amqprs::FieldTable;
 use amqprs::channel::{
@@ -11,12 +13,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::caution::Caution;
-use super::convert::from_amqp;
-use super::generation::{End, Event, Generation};
-use super::link::{Events, Serve, Up};
+use super::convert::{from_amqp, from_plain};
+use super::generation::{End, Event, Generation, plain};
+use super::link::{Events, Serve, Settings, Up};
+use super::plain::{Found, Plain, Read, read};
 use super::session::{Session, passive};
 use crate::InboxEvent;
-use crate::consumer::{Answer, Command, ConsumerEnd, Delivery, Wish};
+use crate::consumer::{Answer, Command, ConsumerEnd, Delivery, Token, Wish};
 use crate::error::BrokerError;
 
 /// Deliveries or answers handled before the other is looked at.
@@ -45,10 +48,23 @@ pub(super) struct ConsumeLink {
     user: String,
     queue: String,
     prefetch: NonZeroU16,
+    settings: Arc<Settings>,
+    remedy: Remedy,
     end: ConsumerEnd,
     /// Whether the handle is gone.
     dropped: bool,
     caution: Caution,
+}
+
+/// What is done with a message that amqprs cannot read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Remedy {
+    /// The broker dead-letters it, as it is. For queues of tasks: a handler is to
+    /// have what was sent or nothing.
+    Reject,
+    /// It is delivered as well as it can be read. For what a collector stores:
+    /// from its queue there is no other way, or only one to where nobody looks.
+    Deliver,
 }
 
 /// What the broker sends: the tag of the subscription, and the deliveries.
@@ -56,16 +72,19 @@ type Receiving = (String, mpsc::UnboundedReceiver<ConsumerMessage>);
 
 impl ConsumeLink {
     pub(super) fn new(
-        (place, user): (String, String),
+        settings: &Arc<Settings>,
         queue: String,
         prefetch: NonZeroU16,
+        remedy: Remedy,
     ) -> (crate::Consumer, Self) {
         let (consumer, end) = crate::Consumer::new();
         let link = Self {
-            place,
-            user,
+            place: settings.url.place(),
+            user: settings.url.user.clone(),
             queue,
             prefetch,
+            settings: Arc::clone(settings),
+            remedy,
             end,
             dropped: false,
             caution: Caution::default(),
@@ -155,6 +174,8 @@ impl ConsumeLink {
         if self.wish() == Wish::Receive {
             if receiving.is_none() {
                 self.end.quiet.send_replace(false);
+                // The first delivery may end it before the broker's answer is read.
+                self.caution.receives(Instant::now());
                 let channel = &session.channel;
                 *receiving = Some(self.subscribe(generation, channel, events).await?);
             }
@@ -174,12 +195,69 @@ impl ConsumeLink {
         Ok(())
     }
 
+    /// Takes the first messages of the queue with a client that reads them all,
+    /// up to one that amqprs reads as well.
+    async fn look(&mut self, generation: &Generation) -> io::Result<()> {
+        let mut plain = Plain::open(&self.settings.url, generation.address).await?;
+        while let Some(found) = plain.get(&self.queue).await? {
+            let (tag, read) = (found.tag, read(&found.properties));
+            let Some(problem) = read.problem.clone() else {
+                self.deliver_plain(&mut plain, found, read).await?;
+                break;
+            };
+            let becomes = match self.remedy {
+                Remedy::Reject => "it is dead-lettered",
+                Remedy::Deliver => "it is stored with its properties as they are",
+            };
+            tracing::error!(
+                error = problem,
+                "a message on `{}` ends every connection that receives it: {problem}; {becomes}",
+                self.queue,
+            );
+            match self.remedy {
+                Remedy::Reject => plain.reject(tag).await?,
+                Remedy::Deliver => self.deliver_plain(&mut plain, found, read).await?,
+            }
+        }
+        plain.close().await
+    }
+
+    /// Delivers a message and waits for its answer.
+    async fn deliver_plain(
+        &mut self,
+        plain: &mut Plain,
+        found: Found,
+        read: Read,
+    ) -> io::Result<()> {
+        let tag = found.tag;
+        let (commands, mut said) = mpsc::unbounded_channel();
+        let delivery = Delivery {
+            received: from_plain(found, read),
+            token: Token::new(tag, commands),
+        };
+        let _returned = self.end.deliveries.send(delivery);
+        let answer = tokio::select! {
+            Some(Command::Answer(_, answer)) = said.recv() => answer,
+            error = plain.ended() => return Err(error),
+        };
+        match answer {
+            Answer::Ack => plain.ack(tag).await,
+            Answer::Requeue => plain.requeue(tag).await,
+        }
+    }
+
     async fn run(
         &mut self,
         generation: &Generation,
         mut events: Events,
         up: Up<'_>,
     ) -> Result<(), End> {
+        if self.caution.is_stuck() && self.wish() == Wish::Receive {
+            up.done();
+            let looked = self.look(generation).await;
+            self.caution.looked();
+            return Err(looked.map_or_else(|error| End::Broken(plain(&error)), |()| End::Again));
+        }
         let channel = self.open(generation, &mut events).await?;
         let (mut session, mut said) = Session::new(channel);
         let (mut receiving, mut up) = (None, Some(up));
@@ -255,7 +333,12 @@ impl Serve for ConsumeLink {
         };
         match ended {
             Ok(()) => End::Done,
-            Err(end) => end,
+            Err(end) => {
+                if matches!(end, End::Fatal(_)) {
+                    self.caution.refused();
+                }
+                end
+            }
         }
     }
 

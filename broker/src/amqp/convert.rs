@@ -3,9 +3,13 @@
 use amqprs::channel::{BasicPublishArguments, ConsumerMessage, GetMessage};
 use amqprs::{BasicProperties, FieldTable, FieldValue, ShortStr};
 use bytes::Bytes;
-use homing_protocol::{Death, Destination, Header, HeaderValue, Message, Properties, Received};
-
 use homing_protocol::limit::DEPTH_MAX;
+use homing_protocol::{
+    Death, Destination, H_PROPERTIES, H_UNREADABLE, Header, HeaderValue, Message, Properties,
+    Received,
+};
+
+use super::plain::{Found, Read};
 
 /// What amqprs needs to publish `message` to an exchange with a routing key.
 /// Every name in it was checked to fit an AMQP short string.
@@ -102,6 +106,53 @@ pub(super) fn from_get((get, from, body): GetMessage) -> (u64, Received) {
     (get.delivery_tag(), received)
 }
 
+/// The same for one that amqprs cannot read: with what is wrong with its
+/// properties, and these as they are on the wire.
+pub(super) fn from_plain(found: Found, read: Read) -> Received {
+    let Read {
+        mut properties,
+        problem,
+    } = read;
+    let (mut count, mut deaths) = (0, Vec::new());
+    for (name, value) in &properties.headers {
+        match (name.as_str(), value) {
+            ("x-delivery-count", HeaderValue::Int(number)) => count = *number,
+            ("x-death", value) => deaths = deaths_of(value),
+            _ => {}
+        }
+    }
+    properties.headers.retain(|(name, _)| {
+        !name.starts_with("x-") && ![H_UNREADABLE, H_PROPERTIES].contains(&name.as_str())
+    });
+    if let Some(problem) = problem {
+        let said = [
+            (H_UNREADABLE.to_owned(), HeaderValue::Text(problem)),
+            (
+                H_PROPERTIES.to_owned(),
+                HeaderValue::Bytes(found.properties),
+            ),
+        ];
+        properties.headers.extend(said);
+    }
+    Received {
+        properties,
+        body: Bytes::from(found.body),
+        exchange: found.exchange,
+        routing_key: found.routing_key,
+        redelivered: found.redelivered,
+        delivery_count: counted(found.redelivered, count),
+        deaths,
+    }
+}
+
+/// A publisher can put any count on a first delivery.
+fn counted(redelivered: bool, count: i64) -> u32 {
+    match redelivered {
+        true => u32::try_from(count).unwrap_or(0),
+        false => 0,
+    }
+}
+
 fn received(
     (exchange, routing_key): (String, String),
     redelivered: bool,
@@ -114,7 +165,7 @@ fn received(
         for (name, value) in table.as_ref() {
             match name.as_ref().as_str() {
                 "x-delivery-count" => count = integer(value).unwrap_or(0),
-                "x-death" => deaths = self::deaths(value),
+                "x-death" => deaths = deaths_of(&header(value, 0)),
                 name if name.starts_with("x-") => {}
                 name => headers.push((name.to_owned(), header(value, 0))),
             }
@@ -138,11 +189,7 @@ fn received(
         exchange,
         routing_key,
         redelivered,
-        // A publisher can put any count on a first delivery.
-        delivery_count: match redelivered {
-            true => u32::try_from(count).unwrap_or(0),
-            false => 0,
-        },
+        delivery_count: counted(redelivered, count),
         deaths,
     }
 }
@@ -190,32 +237,34 @@ fn header(value: &FieldValue, depth: usize) -> HeaderValue {
 }
 
 /// The `x-death` header: a list of tables, the newest first.
-fn deaths(value: &FieldValue) -> Vec<Death> {
-    let FieldValue::A(values) = value else {
+fn deaths_of(value: &HeaderValue) -> Vec<Death> {
+    let HeaderValue::List(values) = value else {
         return Vec::new();
     };
-    let values: Vec<FieldValue> = values.clone().into();
     values.iter().filter_map(death).collect()
 }
 
-fn death(value: &FieldValue) -> Option<Death> {
-    let FieldValue::F(table) = value else {
+fn death(value: &HeaderValue) -> Option<Death> {
+    let HeaderValue::Table(fields) = value else {
         return None;
     };
-    let get = |name: &str| table.as_ref().get(&ShortStr::try_from(name).ok()?);
+    let get = |name: &str| {
+        let field = fields.iter().find(|(field, _)| field == name);
+        field.map(|(_, value)| value)
+    };
     let text = |name| match get(name) {
-        Some(FieldValue::S(text)) => text.as_ref().clone(),
+        Some(HeaderValue::Text(text)) => text.clone(),
         _ => String::new(),
     };
     Some(Death {
         reason: text("reason"),
         queue: text("queue"),
-        count: get("count")
-            .and_then(integer)
-            .and_then(|count| u32::try_from(count).ok())
-            .unwrap_or(0),
+        count: match get("count") {
+            Some(HeaderValue::Int(count)) => u32::try_from(*count).unwrap_or(0),
+            _ => 0,
+        },
         time: match get("time") {
-            Some(FieldValue::T(secs)) => Some(*secs),
+            Some(HeaderValue::Time(secs)) => Some(*secs),
             _ => None,
         },
     })

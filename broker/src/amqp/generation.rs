@@ -114,6 +114,8 @@ impl Calls {
 /// An open connection and how long the calls into it have lasted.
 pub(super) struct Generation {
     pub(super) connection: Connection,
+    /// Where it is connected to.
+    pub(super) address: SocketAddr,
     events: mpsc::UnboundedSender<Event>,
     calls: RefCell<Calls>,
 }
@@ -144,6 +146,7 @@ impl Generation {
         connection.register_callback(callback).await?;
         Ok(Self {
             connection,
+            address,
             events,
             calls: RefCell::default(),
         })

@@ -13,6 +13,7 @@ mod convert;
 mod generation;
 mod link;
 mod outgoing;
+mod plain;
 mod probe;
 mod publish;
 mod pull;
@@ -111,8 +112,13 @@ impl Broker for Rabbit {
     ) -> BoxFuture<'_, Result<Consumer, BrokerError>> {
         async move {
             let queue = self.queue(&source);
+            let remedy = match source {
+                Source::Tasks(_) => consume::Remedy::Reject,
+                Source::Results | Source::Dead => consume::Remedy::Deliver,
+            };
             let purpose = format!("consumer of {queue}");
-            let (consumer, link) = consume::ConsumeLink::new(self.who(), queue, prefetch);
+            let (consumer, link) =
+                consume::ConsumeLink::new(&self.settings, queue, prefetch, remedy);
             link::start(Arc::clone(&self.settings), &purpose, link).await?;
             Ok(consumer)
         }

@@ -42,25 +42,31 @@ pub(super) enum Answer {
 /// Goes through the handshake at `address` and leaves.
 pub(super) async fn probe(url: &AmqpUrl, address: SocketAddr) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(address).await?;
+    enter(&mut stream, url).await
+}
+
+/// Goes through the handshake on a new connection, without heartbeats.
+pub(super) async fn enter(stream: &mut TcpStream, url: &AmqpUrl) -> io::Result<Answer> {
     stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
-    if let Some(answer) = expect(&mut stream, START).await? {
+    if let Some(answer) = expect(stream, START).await? {
         return Ok(answer);
     }
     stream.write_all(&frame(&start_ok(url))).await?;
-    let tune = match method(&mut stream).await? {
+    let tune = match method(stream).await? {
         (TUNE, body) => body,
         (CLOSE, body) => return Ok(refusal(&body, Answer::Refused)),
         (id, _) => return Ok(unexpected(id)),
     };
-    // The same limits back, then the virtual host.
+    // The same limits back but no heartbeats, then the virtual host.
     let mut tune_ok = vec![0, 10, 0, 31];
-    tune_ok.extend_from_slice(tune.get(..8).unwrap_or(&[0; 8]));
+    tune_ok.extend_from_slice(tune.get(..6).unwrap_or(&[0; 6]));
+    tune_ok.extend_from_slice(&[0, 0]);
     stream.write_all(&frame(&tune_ok)).await?;
     let mut open = vec![0, 10, 0, 40];
     short_string(&mut open, &url.vhost);
     open.extend_from_slice(&[0, 0]);
     stream.write_all(&frame(&open)).await?;
-    match method(&mut stream).await? {
+    match method(stream).await? {
         (OPEN_OK, _) => Ok(Answer::Welcome),
         (CLOSE, body) => Ok(refusal(&body, Answer::NoVirtualHost)),
         (id, _) => Ok(unexpected(id)),

@@ -166,6 +166,11 @@ impl Table {
         Self(bytes)
     }
 
+    /// A table of these bytes, whatever they are.
+    pub const fn of(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// One field: its name, its tag and its value as on the wire.
     #[must_use]
     pub fn field(mut self, name: &[u8], tag: u8, value: &[u8]) -> Self {

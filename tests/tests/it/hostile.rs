@@ -4,6 +4,7 @@
 
 mod cases;
 mod giants;
+mod killers;
 
 use homing_protocol::{Reason, Status, TaskId};
 use homing_store::{DeadLetterRecord, Store};

@@ -40,7 +40,7 @@ fn now_ms() -> i64 {
 }
 
 /// A good task in all but what `change` does.
-fn case(
+pub(super) fn case(
     name: &str,
     end: End,
     change: impl FnOnce(RawProperties, Table) -> (RawProperties, Table),
@@ -58,11 +58,11 @@ fn case(
     }
 }
 
-fn with_header(name: &str, end: End, change: impl FnOnce(Table) -> Table) -> Case {
+pub(super) fn with_header(name: &str, end: End, change: impl FnOnce(Table) -> Table) -> Case {
     case(name, end, |properties, table| (properties, change(table)))
 }
 
-fn with_property(
+pub(super) fn with_property(
     name: &str,
     end: End,
     change: impl FnOnce(RawProperties) -> RawProperties,
