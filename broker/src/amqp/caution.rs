@@ -84,6 +84,7 @@ impl Caution {
 
     pub(super) fn broke(&mut self, now: Instant) {
         let began = self.began.take();
+        self.delivered = false;
         if began.is_some_and(|began| now.duration_since(began) < QUICK_DEATH) {
             self.answers = ANSWERS;
             self.deaths = self.deaths.saturating_add(1);
