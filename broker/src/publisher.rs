@@ -22,6 +22,8 @@ pub struct Window {
     pub kib: u32,
     /// How long a message may wait for its confirm before its publisher is told
     /// [`PublishError::Unconfirmed`]; `None` waits for ever, across reconnects.
+    /// Until then a message that the broker refuses is published again and
+    /// again; with `None` its publisher is told at once, and decides.
     pub deadline: Option<Duration>,
 }
 

@@ -61,6 +61,10 @@ mod fold;
 #[expect(dead_code, reason = "there are no real handlers here")]
 mod handler;
 #[path = "../../broker/src/amqp/outgoing.rs"]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "refusals are told here, not tried again")
+)]
 mod outgoing;
 #[path = "../../worker/src/settle.rs"]
 mod settle;

@@ -119,7 +119,7 @@ impl World {
             .link
             .outgoing
             .give_up(now, |request, waited| {
-                let is_late = waited > deadline;
+                let is_late = waited.time > deadline;
                 if is_late {
                     late.push(request.ticket);
                 }

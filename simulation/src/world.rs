@@ -10,6 +10,7 @@ use crate::collector::Collector;
 use crate::links::{Clock, ConsumeLink, PublishLink, Request};
 use crate::message::{Body, Message, Place, To};
 use crate::oracle::{Facts, Fate, Oracle};
+use crate::outgoing::Answered;
 use crate::producer::{Producer, Submission, Submitted};
 use crate::store::Store;
 use crate::worker::{BEGINNING, FAULT_MAX, Worker, clock_step};
@@ -545,7 +546,8 @@ impl World {
                 let mut told = Vec::new();
                 if let Some(link) = self.publish_link(who) {
                     let each = |request: Request, verdict| told.push((request.ticket, verdict));
-                    link.outgoing.answered(tag, multiple, confirmed, each);
+                    let answered = Answered::new(tag, multiple, confirmed);
+                    link.outgoing.answered(answered, None, each);
                 }
                 for (ticket, verdict) in told {
                     self.tell(who, ticket, &verdict);

@@ -17,6 +17,14 @@ use tokio::time::Instant;
 
 use super::confirms::{Confirms, Verdict};
 
+/// The pause before a refused message is published again, doubled each time: a
+/// full queue has room as soon as something is taken from it.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+
+/// The longest pause: a window of refused messages each two seconds is little
+/// work, and what is taken from a full queue makes room soon.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
 /// A message and what became of it so far.
 #[derive(Debug)]
 struct Pending<T> {
@@ -24,6 +32,35 @@ struct Pending<T> {
     since: Instant,
     /// Given up: only here so that the numbers fit.
     silent: bool,
+    /// How often the broker refused it.
+    refusals: u32,
+}
+
+/// The broker's answer for a number, or for all up to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered {
+    tag: u64,
+    multiple: bool,
+    confirmed: bool,
+}
+
+impl Answered {
+    pub(super) const fn new(tag: u64, multiple: bool, confirmed: bool) -> Self {
+        Self {
+            tag,
+            multiple,
+            confirmed,
+        }
+    }
+}
+
+/// How it went with a message so far.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Waited {
+    /// Since it was taken.
+    pub(super) time: Duration,
+    /// Whether the broker refused it.
+    pub(super) refused: bool,
 }
 
 /// The messages of a publisher.
@@ -33,6 +70,8 @@ pub(super) struct Outgoing<T> {
     waiting: VecDeque<Pending<T>>,
     /// On the current connection.
     confirms: Confirms<Pending<T>>,
+    /// Refused by the broker, each with the time to try again.
+    refused: Vec<(Instant, Pending<T>)>,
 }
 
 impl<T> Outgoing<T> {
@@ -40,6 +79,7 @@ impl<T> Outgoing<T> {
         Self {
             waiting: VecDeque::new(),
             confirms: Confirms::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -49,6 +89,7 @@ impl<T> Outgoing<T> {
             item,
             since: now,
             silent: false,
+            refusals: 0,
         });
     }
 
@@ -73,21 +114,50 @@ impl<T> Outgoing<T> {
 
     /// Whether nothing is in here.
     pub(super) fn is_empty(&self) -> bool {
-        !self.is_waiting() && self.unconfirmed() == 0
+        !self.is_waiting() && self.unconfirmed() == 0 && self.refused.is_empty()
+    }
+
+    /// Whether the broker refused any that are still to be published.
+    pub(super) fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// Lets those be published again that were refused a while ago.
+    pub(super) fn retry(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.refused)
+            .into_iter()
+            .partition(|(due, _)| *due <= now);
+        self.refused = later;
+        let due: Vec<(Instant, Pending<T>)> = due;
+        self.waiting
+            .extend(due.into_iter().map(|(_, pending)| pending));
     }
 
     /// The broker's answer for `tag`, or for all up to it. `each` is told of
-    /// those that are not given up.
+    /// those that are not given up, and not of refused ones if they are to be
+    /// published `again`.
     pub(super) fn answered(
         &mut self,
-        tag: u64,
-        multiple: bool,
-        confirmed: bool,
+        Answered {
+            tag,
+            multiple,
+            confirmed,
+        }: Answered,
+        again: Option<Instant>,
         mut each: impl FnMut(T, Verdict),
     ) {
-        let tell = |pending: Pending<T>, verdict| {
-            if !pending.silent {
-                each(pending.item, verdict);
+        let refused = &mut self.refused;
+        let tell = |mut pending: Pending<T>, verdict| {
+            if pending.silent {
+                return;
+            }
+            match (again, &verdict) {
+                (Some(now), Verdict::Refused) => {
+                    let pause = PAUSE_FIRST * 2_u32.saturating_pow(pending.refusals);
+                    pending.refusals += 1;
+                    refused.push((now + pause.min(PAUSE_MAX), pending));
+                }
+                _ => each(pending.item, verdict),
             }
         };
         self.confirms.answered(tag, multiple, confirmed, tell);
@@ -99,18 +169,23 @@ impl<T> Outgoing<T> {
     }
 
     /// Gives up those of which `gives_up` says so. It is told of each, the oldest
-    /// first, and for how long it has been in here.
+    /// first but refused ones last, and for how long it has been in here.
     pub(super) fn give_up(
         &mut self,
         now: Instant,
-        mut gives_up: impl FnMut(&mut T, Duration) -> bool,
+        mut gives_up: impl FnMut(&mut T, Waited) -> bool,
     ) {
+        let refused = self.refused.iter_mut().map(|(_, pending)| pending);
         let pendings = self.confirms.waiting_mut().chain(&mut self.waiting);
-        for pending in pendings.filter(|pending| !pending.silent) {
-            let waited = now.saturating_duration_since(pending.since);
+        for pending in pendings.chain(refused).filter(|pending| !pending.silent) {
+            let waited = Waited {
+                time: now.saturating_duration_since(pending.since),
+                refused: pending.refusals > 0,
+            };
             pending.silent = gives_up(&mut pending.item, waited);
         }
         self.waiting.retain(|pending| !pending.silent);
+        self.refused.retain(|(_, pending)| !pending.silent);
     }
 
     /// The connection is gone.
@@ -143,7 +218,9 @@ mod tests {
             [0; 3].map(|_| outgoing.publish().copied()),
             [1, 2, 3].map(Some)
         );
-        outgoing.answered(2, false, true, |item, _| assert_eq!(item, 2));
+        outgoing.answered(Answered::new(2, false, true), None, |item, _| {
+            assert_eq!(item, 2)
+        });
 
         outgoing.broke();
 
@@ -158,7 +235,9 @@ mod tests {
         publish_all(&mut outgoing);
         let mut told = Vec::new();
 
-        outgoing.answered(1, false, true, |item, verdict| told.push((item, verdict)));
+        outgoing.answered(Answered::new(1, false, true), None, |item, verdict| {
+            told.push((item, verdict))
+        });
 
         assert_eq!(told, [(1, Verdict::Confirmed)]);
     }
@@ -175,7 +254,9 @@ mod tests {
 
         let mut told = Vec::new();
         assert_eq!(publish_all(&mut outgoing), [0; 0]);
-        outgoing.answered(1, false, true, |item, _| told.push(item));
+        outgoing.answered(Answered::new(1, false, true), None, |item, _| {
+            told.push(item)
+        });
         assert_eq!((told.as_slice(), outgoing.unconfirmed()), (&[][..], 1));
         outgoing.broke();
         assert_eq!(publish_all(&mut outgoing), [2]);
@@ -189,11 +270,58 @@ mod tests {
         let mut told = None;
 
         outgoing.give_up(now + Duration::from_secs(9), |_, waited| {
-            told = Some(waited);
+            told = Some(waited.time);
             true
         });
 
         assert_eq!(told, Some(Duration::from_secs(9)));
+        assert!(outgoing.is_empty());
+    }
+
+    #[test]
+    fn what_is_refused_is_published_again_after_a_pause_that_grows() {
+        let (mut outgoing, now) = outgoing(1..=2);
+        publish_all(&mut outgoing);
+        outgoing.answered(Answered::new(2, false, true), Some(now), |item, _| {
+            assert_eq!(item, 2)
+        });
+
+        outgoing.answered(Answered::new(1, false, false), Some(now), |_, _| {
+            panic!("it is not told yet")
+        });
+
+        outgoing.retry(now);
+        assert!(outgoing.has_refused() && !outgoing.is_empty());
+        assert_eq!(publish_all(&mut outgoing), [0; 0]);
+        outgoing.retry(now + PAUSE_FIRST);
+        assert_eq!(publish_all(&mut outgoing), [1]);
+        outgoing.answered(Answered::new(3, false, false), Some(now), |_, _| {});
+        outgoing.retry(now + PAUSE_FIRST);
+        assert_eq!(publish_all(&mut outgoing), [0; 0]);
+        outgoing.retry(now + PAUSE_FIRST * 2);
+        assert_eq!(publish_all(&mut outgoing), [1]);
+    }
+
+    #[test]
+    fn what_is_refused_too_long_is_given_up_as_that() {
+        let (mut outgoing, now) = outgoing([1]);
+        publish_all(&mut outgoing);
+        outgoing.answered(Answered::new(1, false, false), Some(now), |_, _| {});
+        let mut told = None;
+
+        outgoing.give_up(now + PAUSE_MAX, |_, waited| {
+            told = Some(waited);
+            true
+        });
+
+        let time = PAUSE_MAX;
+        assert_eq!(
+            told,
+            Some(Waited {
+                time,
+                refused: true
+            })
+        );
         assert!(outgoing.is_empty());
     }
 }

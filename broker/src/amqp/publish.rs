@@ -13,7 +13,7 @@ use super::confirms::Verdict;
 use super::convert::to_amqp;
 use super::generation::{End, Event, Generation};
 use super::link::{Events, Serve, Up};
-use super::outgoing::Outgoing;
+use super::outgoing::{Answered, Outgoing};
 use crate::error::PublishError;
 use crate::publisher::{Confirmed, Request};
 
@@ -26,8 +26,66 @@ const STALL_TIME: Duration = Duration::from_secs(30);
 /// still holds.
 const STALL_TIME_MAX: Duration = Duration::from_mins(10);
 
+/// Without any answer for this long, it is said what may be the cause. A leader
+/// election takes about as long.
+const QUIET_TIME: Duration = Duration::from_secs(3);
+
+/// Without a refusal for this long, a queue that was full is no longer.
+const REFUSAL_TIME: Duration = Duration::from_secs(10);
+
 /// Messages written before the broker's answers are looked at again.
 const BURST: usize = 64;
+
+/// What keeps messages from being confirmed. It is said once, and when it ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Trouble {
+    None,
+    Quiet,
+    /// With the time of the last refusal.
+    Refused(Instant),
+}
+
+impl Trouble {
+    /// The broker has answered nothing for a while.
+    fn quiet(&mut self) {
+        if *self != Self::Quiet {
+            *self = Self::Quiet;
+            tracing::warn!(
+                "the broker confirms nothing: it may have a memory or disk alarm; `rabbitmqctl \
+                 status` tells. Waiting until it does"
+            );
+        }
+    }
+
+    /// The broker has confirmed something, or refused it.
+    fn heard(&mut self, confirmed: bool) {
+        match self {
+            Self::None | Self::Refused(_) if confirmed => {}
+            Self::Quiet if confirmed => self.end(),
+            Self::Refused(last) => *last = Instant::now(),
+            Self::None | Self::Quiet => {
+                *self = Self::Refused(Instant::now());
+                tracing::warn!(
+                    "the broker refuses messages, as it does for a full queue; publishing them \
+                     again until it has room"
+                );
+            }
+        }
+    }
+
+    /// Nothing has to be published again now.
+    fn refuses_nothing(&mut self) {
+        // A full queue takes some, and is full again.
+        if matches!(self, Self::Refused(last) if last.elapsed() > REFUSAL_TIME) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        *self = Self::None;
+        tracing::info!("the broker confirms messages again");
+    }
+}
 
 pub(super) struct PublishLink {
     topology: Topology,
@@ -37,6 +95,7 @@ pub(super) struct PublishLink {
     heard_at: Instant,
     /// The patience with the current connection.
     stall_time: Duration,
+    trouble: Trouble,
     /// Whether all handles are gone.
     closed: bool,
     _running: OwnedSemaphorePermit,
@@ -56,6 +115,7 @@ impl PublishLink {
             outgoing: Outgoing::new(),
             heard_at: Instant::now(),
             stall_time: STALL_TIME,
+            trouble: Trouble::None,
             closed: false,
             _running: running,
         }
@@ -102,11 +162,14 @@ impl PublishLink {
             } => {
                 crash_point(Point::LinkConfirmed);
                 self.stall_time = STALL_TIME;
+                let answered = Answered::new(tag, multiple, confirmed);
+                // Whoever sets no deadline decides about a refusal himself.
+                let again = self.deadline.map(|_| Instant::now());
                 let topology = &self.topology;
-                self.outgoing
-                    .answered(tag, multiple, confirmed, |request, verdict| {
-                        tell(topology, request, &verdict);
-                    });
+                self.outgoing.answered(answered, again, |request, verdict| {
+                    tell(topology, request, &verdict);
+                });
+                self.trouble.heard(confirmed || again.is_none());
                 Ok(())
             }
             Event::Returned { message_id } => {
@@ -145,7 +208,9 @@ impl PublishLink {
                 return false;
             }
             let error = match code {
-                _ if refused => PublishError::Unconfirmed { waited },
+                _ if refused => PublishError::Unconfirmed {
+                    waited: waited.time,
+                },
                 404 => PublishError::Unroutable {
                     exchange,
                     routing_key,
@@ -163,6 +228,13 @@ impl PublishLink {
     /// Tells those whose deadline has passed; checks that the broker answers.
     fn tick(&mut self) -> Result<(), End> {
         self.expire();
+        self.outgoing.retry(Instant::now());
+        if !self.outgoing.has_refused() {
+            self.trouble.refuses_nothing();
+        }
+        if self.outgoing.unconfirmed() > 0 && self.heard_at.elapsed() > QUIET_TIME {
+            self.trouble.quiet();
+        }
         if self.outgoing.unconfirmed() > 0 && self.heard_at.elapsed() > self.stall_time {
             self.stall_time = (self.stall_time * 2).min(STALL_TIME_MAX);
             return Err(End::Broken(
@@ -177,9 +249,13 @@ impl PublishLink {
             return;
         };
         self.outgoing.give_up(Instant::now(), |request, waited| {
-            let is_late = waited > deadline;
+            let is_late = waited.time > deadline;
             if is_late {
-                give_up(request, PublishError::Unconfirmed { waited: deadline });
+                let error = match waited.refused {
+                    true => PublishError::Refused,
+                    false => PublishError::Unconfirmed { waited: deadline },
+                };
+                give_up(request, error);
             }
             is_late
         });

@@ -3,6 +3,7 @@
 
 mod alarm;
 mod audit;
+mod back_pressure;
 mod consumer_timeout;
 mod errors;
 mod outage;
