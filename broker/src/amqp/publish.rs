@@ -31,7 +31,10 @@ const STALL_TIME_MAX: Duration = Duration::from_mins(10);
 const QUIET_TIME: Duration = Duration::from_secs(3);
 
 /// Without a refusal for this long, a queue that was full is no longer.
-const REFUSAL_TIME: Duration = Duration::from_secs(10);
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
+
+/// The longest that a connection is kept over which everything is refused.
+const REFUSAL_TIME_MAX: Duration = Duration::from_mins(2);
 
 /// Messages written before the broker's answers are looked at again.
 const BURST: usize = 64;
@@ -96,6 +99,10 @@ pub(super) struct PublishLink {
     /// The patience with the current connection.
     stall_time: Duration,
     trouble: Trouble,
+    /// Since when everything is refused; `None` if something was confirmed.
+    refused_since: Option<Instant>,
+    /// The patience with a connection over which everything is refused.
+    refused_time: Duration,
     /// Whether all handles are gone.
     closed: bool,
     _running: OwnedSemaphorePermit,
@@ -116,6 +123,8 @@ impl PublishLink {
             heard_at: Instant::now(),
             stall_time: STALL_TIME,
             trouble: Trouble::None,
+            refused_since: None,
+            refused_time: REFUSAL_TIME,
             closed: false,
             _running: running,
         }
@@ -170,6 +179,11 @@ impl PublishLink {
                     tell(topology, request, &verdict);
                 });
                 self.trouble.heard(confirmed || again.is_none());
+                if confirmed {
+                    (self.refused_since, self.refused_time) = (None, REFUSAL_TIME);
+                } else {
+                    self.refused_since.get_or_insert_with(Instant::now);
+                }
                 Ok(())
             }
             Event::Returned { message_id } => {
@@ -231,6 +245,17 @@ impl PublishLink {
         self.outgoing.retry(Instant::now());
         if !self.outgoing.has_refused() {
             self.trouble.refuses_nothing();
+        }
+        let time = self.refused_time;
+        if self
+            .refused_since
+            .is_some_and(|since| since.elapsed() > time)
+        {
+            // A channel of RabbitMQ 3.10 goes on to refuse after the limit of a
+            // full queue was taken away; a new one does not.
+            self.refused_since = None;
+            self.refused_time = (self.refused_time * 2).min(REFUSAL_TIME_MAX);
+            return Err(End::Broken("it refuses every message".to_owned()));
         }
         if self.outgoing.unconfirmed() > 0 && self.heard_at.elapsed() > QUIET_TIME {
             self.trouble.quiet();

@@ -122,7 +122,7 @@ async fn during_an_alarm_rows_are_read_no_further_than_the_window_and_then_on() 
 /// outcomes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_full_queue_refuses_is_published_again_until_it_is_taken() {
-    const ROWS: usize = 2_000;
+    const ROWS: usize = 1_500;
     const LIMIT: &str = r#"{"max-length":10,"overflow":"reject-publish"}"#;
     let node = Node::start();
     let world = World::start_at(node.url()).await;
