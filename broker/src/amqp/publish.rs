@@ -207,14 +207,41 @@ impl PublishLink {
         }
     }
 
-    /// The broker closed the channel over an exchange that is not there, or not
-    /// for this user. Whoever publishes to it is told, and decides; the others
-    /// are published again. Of several the first is the one that was refused;
-    /// one that was written before may be stored.
+    /// The broker closed the channel over a message, and would again: whoever
+    /// published it is told, and decides. The others are published again.
     fn barred(&mut self, code: u16, text: &str) {
-        if !matches!(code, 403 | 404) {
-            return;
+        match code {
+            403 | 404 => self.exchange_barred(code, text),
+            406 => self.too_large(text),
+            _ => {}
         }
+    }
+
+    /// Each body beyond the limit that this broker was given would end the next
+    /// channel the same way, and stop all others.
+    fn too_large(&mut self, text: &str) {
+        let Some(bytes_max) = size_max(text) else {
+            return;
+        };
+        self.outgoing.give_up(Instant::now(), |request, _| {
+            let bytes = request.message.body.len();
+            if bytes <= bytes_max {
+                return false;
+            }
+            let error = PublishError::TooLarge {
+                what: "a body",
+                bytes,
+                bytes_max,
+            };
+            give_up(request, error);
+            true
+        });
+    }
+
+    /// An exchange is not there, or not for this user. Of several messages to it
+    /// the first is the one that was refused; one that was written before may be
+    /// stored.
+    fn exchange_barred(&mut self, code: u16, text: &str) {
         let (topology, mut refused) = (&self.topology, false);
         self.outgoing.give_up(Instant::now(), |request, waited| {
             let (exchange, routing_key) = topology.route(&request.message.destination);
@@ -305,6 +332,15 @@ fn tell(topology: &Topology, request: Request, verdict: &Verdict) {
     let _dropped = confirm.send(answer);
 }
 
+/// The limit in `message size 5 is larger than configured max size 4`, which
+/// older and newer versions word alike but for `configured`.
+fn size_max(text: &str) -> Option<usize> {
+    let (_, limits) = text.split_once("message size ")?;
+    let (_, limit) = limits.split_once("max size ")?;
+    let digits = limit.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
 /// Tells the publisher without an answer of the broker's to this message.
 fn give_up(request: &mut Request, error: PublishError) {
     answer(request, Err(error));
@@ -389,4 +425,27 @@ pub(super) fn publisher(
     let topology = Topology::clone(topology);
     let link = PublishLink::new(topology, requests, window.deadline, running);
     (publisher, link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_a_broker_is_read_from_its_words() {
+        for (text, limit) in [
+            (
+                "PRECONDITION_FAILED - message size 200000 is larger than configured max size 100000",
+                Some(100_000),
+            ),
+            (
+                "PRECONDITION_FAILED - message size 134217729 is larger than max size 134217728",
+                Some(134_217_728),
+            ),
+            ("PRECONDITION_FAILED - unknown delivery tag 5", None),
+            ("message size 5 is larger than max size ", None),
+        ] {
+            assert_eq!(size_max(text), limit, "{text}");
+        }
+    }
 }

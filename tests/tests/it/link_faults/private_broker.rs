@@ -2,9 +2,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use homing_broker::Window;
+use homing_broker::{PublishError, Window};
 use homing_protocol::Status;
-use homing_tests::{Books, Node, World, scale};
+use homing_tests::{Books, Node, TIME_MAX, World, scale, within};
 use tokio::task::block_in_place;
 
 use super::{connects_again, message, say_noticed, with_heartbeat};
@@ -101,4 +101,32 @@ async fn a_broker_that_is_back_after_a_kill_or_a_stop_is_used_at_once() {
     );
     assert!(most < Duration::from_secs(20), "{waits:?}");
     assert_eq!(world.ready("tasks").await, restarts as u64);
+}
+
+/// The broker closes the channel over such a message, and would over and over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_beyond_what_this_broker_takes_is_refused_and_the_others_are_confirmed() {
+    let node = Node::start();
+    let world = World::start_at(node.url()).await;
+    let limit = "application:set_env(rabbit, max_message_size, 100000).";
+    block_in_place(|| node.ctl(&["eval", limit]));
+    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+    let sizes = [10, 100_001, 100_000, 300_000, 10];
+
+    let mut confirms = Vec::new();
+    for bytes in sizes {
+        let message = message(vec![b'x'; bytes]);
+        confirms.push(publisher.publish(message).await.unwrap());
+    }
+    let answers = futures::future::join_all(confirms);
+    let answers = within(TIME_MAX, "every answer", answers).await;
+
+    for (bytes, answer) in sizes.into_iter().zip(&answers) {
+        let refused = matches!(
+            answer,
+            Err(PublishError::TooLarge { bytes_max: 100_000, bytes: told, .. }) if *told == bytes
+        );
+        assert_eq!(refused, bytes > 100_000, "{bytes} bytes: {answer:?}");
+        assert!(refused || answer.is_ok(), "{bytes} bytes: {answer:?}");
+    }
 }
