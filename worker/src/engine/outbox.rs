@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use homing_broker::Token;
+use homing_broker::{PublishError, Token};
 use homing_faults::{Point, crash_point};
 use homing_protocol::{Destination, Message, Report, Status, encode_reports};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -143,7 +143,7 @@ pub(super) fn report_message(reports: &[Report], to: Destination) -> Message {
 }
 
 /// `report` as a failure for good that fits.
-fn shrunk(report: &Report, error: &homing_protocol::EncodeError) -> Report {
+fn shrunk(report: &Report, error: &impl std::fmt::Display) -> Report {
     let mut report = report.clone();
     report.status = Status::Failed;
     report.error = Some(error.to_string());
@@ -151,17 +151,43 @@ fn shrunk(report: &Report, error: &homing_protocol::EncodeError) -> Report {
     report
 }
 
+/// Whether `shrunk` leaves it as it is.
+fn is_bare(report: &Report) -> bool {
+    report.output.is_none() && report.error_data.is_none() && report.payload.is_none()
+}
+
 impl Engine {
-    /// Publishes outcomes as one message; then, confirmed, tells who waits for
-    /// them and acks their tasks.
+    /// Publishes outcomes: as one message; each alone, if this broker takes no
+    /// message as large; without what makes it large, if it does not take that.
     async fn publish(self: Arc<Self>, bundle: Vec<Held>) {
-        let (mut reports, mut tokens) = (Vec::new(), Vec::new());
-        let (mut reply_tos, mut rooms) = (Vec::new(), Vec::new());
-        for Held { settled, room } in bundle {
+        let (bundle, _rooms): (Vec<_>, Vec<_>) = bundle
+            .into_iter()
+            .map(|held| (held.settled, held.room))
+            .unzip();
+        let mut bundles = vec![bundle];
+        while let Some(bundle) = bundles.pop() {
+            let Some((error, mut back)) = self.publish_together(bundle).await else {
+                continue;
+            };
+            if let [alone] = back.as_mut_slice() {
+                if is_bare(&alone.report) {
+                    tracing::error!(%error, "an outcome fits no message; its task goes back");
+                    continue;
+                }
+                alone.report = shrunk(&alone.report, &error);
+            }
+            bundles.extend(back.into_iter().map(|settled| vec![settled]));
+        }
+    }
+
+    /// Publishes outcomes as one message; then, confirmed, tells who waits for
+    /// them and acks their tasks. Gives them back if it is too large.
+    async fn publish_together(&self, bundle: Vec<Settled>) -> Option<(PublishError, Vec<Settled>)> {
+        let (mut reports, mut tokens, mut reply_tos) = (Vec::new(), Vec::new(), Vec::new());
+        for settled in bundle {
             reports.push(settled.report);
             tokens.push(settled.token);
             reply_tos.push(settled.reply_to);
-            rooms.push(room);
         }
         let messages = || vec![report_message(&reports, self.outbox.destination())];
         crash_point(Point::WorkerBeforeOutcome);
@@ -174,11 +200,18 @@ impl Engine {
                 replaced.ack();
                 crash_point(Point::WorkerOutcomeAcked);
                 Tally::add(&self.tally.finished, reports.len());
+                None
             }
             Err(Unpublished::TooLarge(error, tokens)) => {
-                tracing::error!(%error, tasks = tokens.len(), "outcomes do not fit a message; their tasks go back");
+                let parts = reports.into_iter().zip(tokens).zip(reply_tos);
+                let back = parts.map(|((report, token), reply_to)| Settled {
+                    report,
+                    token,
+                    reply_to,
+                });
+                Some((error, back.collect()))
             }
-            Err(Unpublished::Abandoned) => {}
+            Err(Unpublished::Abandoned) => None,
         }
     }
 }

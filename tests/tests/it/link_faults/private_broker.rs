@@ -1,10 +1,12 @@
+use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use homing_broker::{PublishError, Window};
 use homing_protocol::Status;
-use homing_tests::{Books, Node, TIME_MAX, World, scale, within};
+use homing_tests::kind::Big;
+use homing_tests::{Books, Node, Pipeline, TIME_MAX, World, scale, within};
 use tokio::task::block_in_place;
 
 use super::{connects_again, message, say_noticed, with_heartbeat};
@@ -105,7 +107,7 @@ async fn a_broker_that_is_back_after_a_kill_or_a_stop_is_used_at_once() {
 
 /// The broker closes the channel over such a message, and would over and over.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_beyond_what_this_broker_takes_is_refused_and_the_others_are_confirmed() {
+async fn what_is_larger_than_this_broker_takes_is_refused_and_all_else_goes_on() {
     let node = Node::start();
     let world = World::start_at(node.url()).await;
     let limit = "application:set_env(rabbit, max_message_size, 100000).";
@@ -129,4 +131,23 @@ async fn a_body_beyond_what_this_broker_takes_is_refused_and_the_others_are_conf
         assert_eq!(refused, bytes > 100_000, "{bytes} bytes: {answer:?}");
         assert!(refused || answer.is_ok(), "{bytes} bytes: {answer:?}");
     }
+
+    // Outcomes: one is too large by itself, the others only together.
+    let world = World::start_named(node.url(), "outcomes".to_owned(), Vec::new()).await;
+    let pipeline = Pipeline::start_in(world, &["--concurrency", "64"]).await;
+    let mut batch = pipeline.producer.batch("large").await.unwrap();
+    let mut fits = HashSet::new();
+    for _ in 0..60 {
+        fits.insert(batch.submit(Big { bytes: 30_000 }).await.unwrap());
+    }
+    let large = batch.submit(Big { bytes: 150_000 }).await.unwrap();
+    batch.seal().await.unwrap();
+    for id in fits {
+        let record = pipeline.closed(id).await;
+        assert_eq!(record.report.status, Status::Succeeded);
+    }
+    let record = pipeline.closed(large).await;
+    assert_eq!(record.report.status, Status::Failed);
+    let error = record.report.error.unwrap_or_default();
+    assert!(error.contains("at most 100000 are allowed"), "{error}");
 }
