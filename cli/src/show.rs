@@ -220,9 +220,10 @@ fn history(task: &TaskRecord, at: fn(Timestamp) -> String) -> Vec<Field> {
     for replay in &task.replays {
         let (run, queue) = (replay.run, &replay.queue);
         let repair = repair_text(&replay.repair, at);
-        let perhaps = match replay.confirmed_at {
-            Some(_) => "",
-            None => "  (perhaps not queued: the same command goes on with it)",
+        let perhaps = if run > task.record.report.run {
+            "  (perhaps not queued: the same command goes on with it)"
+        } else {
+            ""
         };
         fields.push((
             "replay",

@@ -289,7 +289,8 @@ impl Store {
     }
 
     /// What a replay of these tasks needs, in their order; `None` for those that
-    /// nothing is stored of.
+    /// nothing is stored of. Answers for the first of them only, if the payloads
+    /// of all are more than some MiB: ask again for the others.
     ///
     /// # Errors
     ///
@@ -299,7 +300,7 @@ impl Store {
         tasks: Vec<TaskId>,
     ) -> Result<Vec<Option<Replayable>>, StoreError> {
         self.pool
-            .run(move |db| tasks.iter().map(|id| sqlite::replayable(db, *id)).collect())
+            .run(move |db| sqlite::replayable(db, &tasks))
             .await
     }
 }

@@ -8,7 +8,7 @@
 //! goes on: a run that was perhaps published keeps its number, so at worst it
 //! is executed twice and counts once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -36,12 +36,6 @@ use crate::which::now;
 
 /// Tasks that are written down at once. With a rate, those of a second.
 const CHUNK_MAX: u32 = 500;
-
-/// Payloads of one chunk in memory, in bytes, up to the task that passes it.
-const CHUNK_BYTES_MAX: usize = 16 << 20;
-
-/// Tasks that are read at once, with their payloads.
-const READ_MAX: usize = 32;
 
 /// How often it is looked whether another replay has ended.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
@@ -229,7 +223,7 @@ impl<'a> Replay<'a> {
         let rate = self.args.rate.map_or(CHUNK_MAX, |rate| rate.get());
         let limit = rate.clamp(1, CHUNK_MAX);
         loop {
-            let mut items = selection.next(&self.store, limit).await?;
+            let mut items = VecDeque::from(selection.next(&self.store, limit).await?);
             if items.is_empty() {
                 break;
             }
@@ -288,29 +282,30 @@ impl<'a> Replay<'a> {
         })
     }
 
-    /// Decides on the first of `items`, as many as fit into a chunk.
+    /// Decides on the first of `items`, as many as the store gives at once.
     async fn plan(
         &mut self,
-        items: &mut Vec<Item>,
+        items: &mut VecDeque<Item>,
         queues: &mut Queues<'_>,
     ) -> Result<Vec<Planned>, Trouble> {
-        let (mut planned, mut bytes) = (Vec::new(), 0);
-        while bytes <= CHUNK_BYTES_MAX && !items.is_empty() {
-            let part: Vec<_> = items.drain(..items.len().min(READ_MAX)).collect();
-            let ids = part.iter().filter_map(Item::task).collect();
-            let found = self.store.replayable(ids).await;
-            let mut found = found.map_err(|error| Trouble::store(&error))?.into_iter();
-            for item in part {
-                let task = item.task().and_then(|_| found.next().flatten());
-                match self.plan_one(&item, task, queues).await? {
-                    Some(Ok(task)) => {
-                        bytes += task.envelope.payload.bytes.len();
-                        planned.push(task);
-                    }
-                    Some(Err((name, why))) => self.leave_out(&name, why),
-                    None => {}
-                }
+        let ids = items.iter().filter_map(Item::task).collect();
+        let found = self.store.replayable(ids).await;
+        let mut found = found.map_err(|error| Trouble::store(&error))?.into_iter();
+        let mut planned = Vec::new();
+        while let Some(item) = items.front() {
+            let task = match item.task() {
+                Some(_) => match found.next() {
+                    Some(task) => task,
+                    None => break,
+                },
+                None => None,
+            };
+            match self.plan_one(item, task, queues).await? {
+                Some(Ok(task)) => planned.push(task),
+                Some(Err((name, why))) => self.leave_out(&name, why),
+                None => {}
             }
+            items.pop_front();
         }
         Ok(planned)
     }

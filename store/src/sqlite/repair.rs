@@ -26,6 +26,9 @@ use crate::writer::Holder;
 /// Replays of one task that are read: as many as runs.
 const REPLAYS_MAX: u32 = 1_000;
 
+/// Payloads that are read at once, in bytes, up to the task that passes it.
+const PAYLOADS_BYTES_MAX: usize = 16 << 20;
+
 /// How long a repair waits for its turn to write. A collector under load commits
 /// one group after the other, and SQLite has no queue: it may take many tries
 /// to come in between.
@@ -262,8 +265,22 @@ pub(super) fn replays(db: &Connection, task: TaskId) -> Answer<Vec<ReplayRecord>
     Ok(replays.collect::<Result<_, _>>()?)
 }
 
-/// What a replay of a task needs.
-pub(crate) fn replayable(db: &Connection, task: TaskId) -> Answer<Option<Replayable>> {
+/// What a replay of these tasks needs, of as many as fit.
+pub(crate) fn replayable(db: &Connection, tasks: &[TaskId]) -> Answer<Vec<Option<Replayable>>> {
+    let (mut found, mut bytes) = (Vec::with_capacity(tasks.len()), 0);
+    for task in tasks {
+        let one = replayable_one(db, *task)?;
+        let payload = one.as_ref().and_then(|one| one.payload.as_ref());
+        bytes += payload.map_or(0, |payload| payload.bytes.len());
+        found.push(one);
+        if bytes > PAYLOADS_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn replayable_one(db: &Connection, task: TaskId) -> Answer<Option<Replayable>> {
     let Some(record) = query::record(db, task)? else {
         return Ok(None);
     };

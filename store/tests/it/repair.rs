@@ -422,3 +422,24 @@ async fn a_replay_comes_in_between_the_groups_of_a_busy_collector() {
     let log = fixture.store().await.end().await.unwrap().to_string();
     assert_eq!(log, (groups * 500 + 2 * GROUPS).to_string());
 }
+
+#[tokio::test]
+async fn large_payloads_are_read_in_parts() {
+    let fixture = Fixture::new();
+    let payload = vec![b'1'; 1 << 20];
+    let large: Vec<_> = (1..=20)
+        .map(|number| {
+            let mut report = report(number, Status::Failed);
+            report.digest = homing_protocol::Digest::of(&payload);
+            report.payload = Some(payload.clone().into());
+            report
+        })
+        .collect();
+    write(&mut fixture.writer(), &large);
+    let ids: Vec<_> = (1..=20).map(task).collect();
+
+    let found = fixture.store().await.replayable(ids).await.unwrap();
+
+    assert_eq!(found.len(), 17);
+    assert!(found.iter().all(|found| found.is_some()));
+}
