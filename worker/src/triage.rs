@@ -44,6 +44,10 @@ const DUE_TOLERANCE: Duration = Duration::from_secs(1);
 /// there is, since among several workers the next may be the right one.
 const PARKED_SECS_FIRST: u64 = 1;
 
+/// A delay is this part of all before it: among a few workers a task meets the
+/// right one before it has waited for long.
+const PARKED_PART: u64 = 4;
+
 /// The longest: a task whose right worker is not there costs little by then.
 const PARKED_SECS_MAX: u64 = 60;
 
@@ -177,8 +181,8 @@ pub(crate) fn expired(envelope: &Envelope, now: Timestamp) -> Option<Triage> {
 /// For how long to park a message with these headers that this worker cannot
 /// run; `None` once it was parked for the whole grace.
 ///
-/// The grace is counted in the delays themselves, each as long as all before it
-/// together up to a limit: no host's clock is asked, and since each adds a second
+/// The grace is counted in the delays themselves, each a quarter of all before
+/// it within limits: no host's clock is asked, and since each adds a second
 /// at least, whatever a publisher puts into the header comes to an end.
 pub(crate) fn park(headers: &[Header], grace: Duration) -> Option<Parked> {
     let before = match headers.iter().find(|(name, _)| name == H_PARKED) {
@@ -189,7 +193,8 @@ pub(crate) fn park(headers: &[Header], grace: Duration) -> Option<Parked> {
         .as_secs()
         .checked_sub(before)
         .filter(|left| *left > 0)?;
-    let secs = before.clamp(PARKED_SECS_FIRST, PARKED_SECS_MAX).min(left);
+    let secs = (before / PARKED_PART).clamp(PARKED_SECS_FIRST, PARKED_SECS_MAX);
+    let secs = secs.min(left);
     Some(Parked {
         delay: Duration::from_secs(secs),
         total_secs: before + secs,
@@ -426,21 +431,21 @@ mod tests {
             let sight = Sight {
                 known: false,
                 returns: 2,
-                unknown_grace: Duration::from_secs(10),
+                unknown_grace: Duration::from_secs(20),
                 ..sight(&queue)
             };
             let mut carried = envelope();
             carry_crashes(&mut carried, 3);
             carry_crashes(&mut carried, 4);
-            carry_parked(&mut carried.carried, 4);
+            carry_parked(&mut carried.carried, 9);
 
             let parked = Parked {
-                delay: Duration::from_secs(4),
-                total_secs: 8,
+                delay: Duration::from_secs(2),
+                total_secs: 11,
             };
             let crashes = 6;
             assert_eq!(task(&carried, sight), Triage::Park { crashes, parked });
-            carry_parked(&mut carried.carried, 10);
+            carry_parked(&mut carried.carried, 20);
             let triage = task(&carried, sight);
             assert!(matches!(triage, Triage::Dead(Reason::UnknownKind, _)));
         }
@@ -456,7 +461,11 @@ mod tests {
             carry_parked(&mut headers, parked.total_secs);
         }
 
-        assert_eq!(delays, [1, 1, 2, 4, 8, 16, 32, 60, 60, 16]);
+        assert_eq!(delays[..8], [1; 8]);
+        assert_eq!(
+            delays[8..],
+            [2, 2, 3, 3, 4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 37, 12]
+        );
         assert_eq!(delays.iter().sum::<u64>(), grace.as_secs());
     }
 

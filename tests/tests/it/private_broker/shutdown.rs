@@ -33,7 +33,7 @@ async fn sigterm_ends_a_worker_whose_broker_takes_nothing_or_is_away() {
     let worker = world.worker("alone", &["--grace", "5s"]).await;
     let gate = async || (world.journal().runs().len() > TASKS).then_some(());
     eventually("the gate runs", gate).await;
-    block_in_place(|| node.stop());
+    block_in_place(|| node.kill());
     worker.says("waiting for the broker").await;
     worker.term();
     worker.says("stopping").await;
