@@ -135,7 +135,8 @@ impl Fleet {
                 (said.code != 5).then_some(said)
             };
             let said = eventually(&format!("{batch} is done"), done).await;
-            assert!([0, 3].contains(&said.code), "{said:?}");
+            // 1 and 3: all of its tasks failed, or some did.
+            assert!([0, 1, 3].contains(&said.code), "{said:?}");
         }
         for worker in self.workers.drain(..) {
             assert_eq!(worker.stop().await, 0);
