@@ -253,6 +253,41 @@ impl Raw {
         }
     }
 
+    /// Takes the first message of a queue, and says only whether that is allowed:
+    /// [`Answer::Confirmed`], or how the broker closed the channel.
+    pub async fn may_get(&mut self, queue: &str) -> Answer {
+        let mut get = method(BASIC, 70);
+        short(&mut get, 0);
+        short_text(&mut get, queue.as_bytes());
+        get.push(0);
+        self.may(&get).await
+    }
+
+    /// Deletes a queue that has nothing in it, and says only whether that is
+    /// allowed.
+    pub async fn may_delete(&mut self, queue: &str) -> Answer {
+        let mut delete = method(QUEUE, 40);
+        short(&mut delete, 0);
+        short_text(&mut delete, queue.as_bytes());
+        delete.push(2);
+        self.may(&delete).await
+    }
+
+    async fn may(&mut self, question: &[u8]) -> Answer {
+        self.method(1, question).await;
+        within(ANSWER_TIME_MAX, "the broker's answer", async {
+            loop {
+                if let Some(closed) = &self.closed {
+                    return closed.clone();
+                }
+                if self.next_method().await.is_some() {
+                    return Answer::Confirmed;
+                }
+            }
+        })
+        .await
+    }
+
     /// Consumes a queue, at most `prefetch` messages ahead of their acks.
     pub async fn consume(&mut self, queue: &str, prefetch: u16) {
         let mut qos = method(BASIC, 10);

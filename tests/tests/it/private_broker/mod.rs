@@ -7,5 +7,6 @@ mod back_pressure;
 mod consumer_timeout;
 mod errors;
 mod outage;
+mod permissions;
 mod secrets;
 mod shutdown;
