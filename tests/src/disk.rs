@@ -73,5 +73,6 @@ impl Drop for SmallDisk {
             "{} cannot be unmounted",
             self.folder.display()
         );
+        let _not_empty = std::fs::remove_dir(&self.folder);
     }
 }

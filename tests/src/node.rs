@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::disk::SmallDisk;
 use crate::world::TIME_MAX;
 
 /// A RabbitMQ of a test's own, started by `scripts/node`. Removed, with its
@@ -31,9 +32,18 @@ impl Node {
         Self::start_with(&["--management"])
     }
 
+    /// The same with its data on this disk.
+    pub fn start_on(disk: &SmallDisk) -> Self {
+        Self::start_in(disk.folder().join("node"), &[])
+    }
+
     fn start_with(flags: &[&str]) -> Self {
+        Self::start_in(folder(), flags)
+    }
+
+    fn start_in(dir: PathBuf, flags: &[&str]) -> Self {
         let mut node = Self {
-            dir: folder(),
+            dir,
             url: String::new(),
         };
         node.url = node.start_flagged(flags);

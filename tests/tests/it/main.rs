@@ -6,6 +6,7 @@
 )]
 
 mod audit;
+mod bounds;
 mod bundles;
 mod byte_cuts;
 mod cli;

@@ -20,8 +20,10 @@ const MEMORY_MIB_MAX: u64 = 150;
 
 /// A world whose collector stores into a folder of its own.
 struct Place {
-    world: World,
     collector: Process,
+    // Before the world, whose folder it is in.
+    disk: Option<SmallDisk>,
+    world: World,
     url: StoreUrl,
 }
 
@@ -29,20 +31,25 @@ impl Place {
     async fn start() -> Self {
         let world = World::start().await;
         fs::create_dir(world.dir.join("data")).unwrap();
-        Self::start_in(world).await
+        Self::start_in(world, None).await
     }
 
-    async fn start_in(world: World) -> Self {
+    async fn start_in(world: World, disk: Option<SmallDisk>) -> Self {
         let url = StoreUrl::sqlite(world.dir.join("data/homing.db"));
         let store = url.to_string();
         let arguments = ["collector", "--store", &store];
         let collector = world.start_program("collector", HOMING, &arguments);
         collector.says("collecting from").await;
         Self {
-            world,
             collector,
+            disk,
+            world,
             url,
         }
+    }
+
+    fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().unwrap()
     }
 
     fn folder(&self) -> PathBuf {
@@ -88,6 +95,7 @@ impl Place {
 
     /// Shows that nothing is left, and that it was said once.
     async fn ends_well(self) {
+        self.collector.says("can be written again").await;
         let said = self.collector.stderr();
         assert_eq!(
             said.matches("the store cannot be written").count(),
@@ -128,13 +136,13 @@ fn moved(from: &Path, to: &Path) {
 async fn on_a_full_disk_outcomes_wait_in_their_queue_until_there_is_room() {
     let world = World::start().await;
     let disk = SmallDisk::mount(&world.dir.join("data"), 16);
-    let place = Place::start_in(world).await;
-    disk.fill();
+    let place = Place::start_in(world, Some(disk)).await;
+    place.disk().fill();
 
     let tasks = place.outcomes(20, 256 << 10).await;
     place.collector.says("no space left for the store").await;
     let stored = place.store().await.unclosed(tasks.clone()).await.unwrap();
-    disk.make_room();
+    place.disk().make_room();
     place.stored(&tasks).await;
 
     assert_eq!(stored.len(), tasks.len());
@@ -146,13 +154,13 @@ async fn on_a_full_disk_outcomes_wait_in_their_queue_until_there_is_room() {
 async fn a_disk_that_fills_up_under_load_and_grows_has_every_outcome_in_the_end() {
     let world = World::start().await;
     let disk = SmallDisk::mount(&world.dir.join("data"), 16);
-    let place = Place::start_in(world).await;
+    let place = Place::start_in(world, Some(disk)).await;
 
     let tasks = place.outcomes(100 * scale(), 256 << 10).await;
     place.collector.says("no space left for the store").await;
     let larger = std::process::Command::new("mount")
         .args(["-o", "remount,size=256m"])
-        .arg(disk.folder())
+        .arg(place.disk().folder())
         .status();
     assert!(larger.unwrap().success());
     place.stored(&tasks).await;

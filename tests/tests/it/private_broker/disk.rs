@@ -1,0 +1,72 @@
+use std::collections::HashSet;
+use std::time::Duration;
+
+use homing_broker::Window;
+use homing_producer::{Producer, SubmitError};
+use homing_protocol::Status;
+use homing_tests::kind::Echo;
+use homing_tests::{Books, Follower, Node, SmallDisk, World};
+use tokio::task::block_in_place;
+
+/// Whether RabbitMQ notices first or a write fails and it ends is its own
+/// affair: what it confirmed is there when it has room and runs again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_afterwards() {
+    const BEFORE: u64 = 200;
+    const DURING: u64 = 400;
+    let name = format!("homing-disk-{}", std::process::id());
+    // Dropped last: the data of the node are on it.
+    let disk = SmallDisk::mount(&std::env::temp_dir().join(name), 128);
+    let node = Node::start_on(&disk);
+    let world = World::start_at(node.url()).await;
+    let producer = world.producer().await;
+    let mut ids = HashSet::new();
+    for n in 0..BEFORE {
+        ids.insert(producer.submit(Echo { n }).await.unwrap().id());
+    }
+
+    disk.fill();
+    let during = producer_with(&world, None).await;
+    let during = tokio::spawn(async move {
+        let mut batch = during.batch("during").await?;
+        let mut ids = Vec::new();
+        for n in 0..DURING {
+            ids.push(batch.submit(Echo { n }).await?);
+        }
+        batch.seal().await?;
+        Ok::<_, SubmitError>(ids)
+    });
+    let impatient = producer_with(&world, Some(Duration::from_secs(2))).await;
+    let told = impatient.submit(Echo { n: 0 }).await;
+    disk.make_room();
+    block_in_place(|| node.kill());
+    block_in_place(|| node.start_again());
+    ids.extend(during.await.unwrap().unwrap());
+    assert!(matches!(told, Err(SubmitError::Publish { .. })), "{told:?}");
+
+    let worker = world.worker("worker", &[]).await;
+    let collector = world.collector("collector").await;
+    let mut follower = Follower::new(world.store().await);
+    follower.all((BEFORE + DURING) as usize).await;
+    let expected = Books::balanced(Status::Succeeded, ids.len());
+    let books = follower.books(&ids).await;
+    // The impatient one may be there or not: nobody said that it was.
+    let foreign = books.foreign;
+    assert!(foreign <= 1, "{books:?}");
+    assert_eq!(
+        books,
+        Books {
+            foreign,
+            ..expected
+        }
+    );
+    assert_eq!((worker.stop().await, collector.stop().await), (0, 0));
+}
+
+async fn producer_with(world: &World, deadline: Option<Duration>) -> Producer {
+    let window = Window {
+        deadline,
+        ..Window::DEFAULT
+    };
+    Producer::open_with(world.broker(), window).await.unwrap()
+}
