@@ -87,6 +87,66 @@ impl Token {
     }
 
     /// Says that what takes its place is safe, which `proof` shows.
+    ///
+    /// ```
+    /// # use homing_broker::{PublishError, Publisher, Token};
+    /// # use homing_protocol::Message;
+    /// async fn replace(publisher: Publisher, token: Token, message: Message) -> Result<(), PublishError> {
+    ///     let confirmed = publisher.publish(message).await?.await?;
+    ///     token.ack(&confirmed);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// An ack that loses the delivery if the process dies now does not compile.
+    /// Without a proof:
+    ///
+    /// ```compile_fail,E0061
+    /// # use homing_broker::Token;
+    /// fn ack(token: Token) {
+    ///     token.ack();
+    /// }
+    /// ```
+    ///
+    /// With a message that is on its way and not confirmed yet:
+    ///
+    /// ```compile_fail,E0277
+    /// # use homing_broker::{PublishError, Publisher, Token};
+    /// # use homing_protocol::Message;
+    /// async fn replace(publisher: Publisher, token: Token, message: Message) -> Result<(), PublishError> {
+    ///     let confirm = publisher.publish(message).await?;
+    ///     token.ack(&confirm);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// With a proof of one's own making:
+    ///
+    /// ```compile_fail,E0423
+    /// # use homing_broker::{Confirmed, Token};
+    /// fn ack(token: Token) {
+    ///     token.ack(&Confirmed(()));
+    /// }
+    /// ```
+    ///
+    /// A second time, for whatever has the tag by then:
+    ///
+    /// ```compile_fail,E0382
+    /// # use homing_broker::{Confirmed, Token};
+    /// fn ack(token: Token, confirmed: Confirmed) {
+    ///     token.ack(&confirmed);
+    ///     token.ack(&confirmed);
+    /// }
+    /// ```
+    ///
+    /// By a copy of it:
+    ///
+    /// ```compile_fail,E0599
+    /// # use homing_broker::{Confirmed, Token};
+    /// fn ack(token: Token, confirmed: Confirmed) {
+    ///     token.clone().ack(&confirmed);
+    /// }
+    /// ```
     pub fn ack(mut self, _proof: &impl Proof) {
         self.settled = true;
     }

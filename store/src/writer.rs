@@ -37,6 +37,25 @@ pub struct Writer(sqlite::Writer);
 
 /// Proof that a group of entries is committed, and will be there after a crash
 /// of this process, the system or its power.
+///
+/// Only [`Writer::write`] makes one, once it has committed:
+///
+/// ```
+/// # use homing_protocol::Timestamp;
+/// # use homing_store::{Committed, Entry, StoreError, Writer};
+/// fn store(writer: &mut Writer, entries: &[Entry], now: Timestamp) -> Result<Committed, StoreError> {
+///     writer.write(entries, now)
+/// }
+/// ```
+///
+/// Nobody else can:
+///
+/// ```compile_fail,E0423
+/// # use homing_store::Committed;
+/// fn store() -> Committed {
+///     Committed(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Committed(());
 
