@@ -807,7 +807,7 @@ impl World {
     /// on as if nothing were while nothing gets through.
     fn fault_of_a_link(&mut self) {
         let open = |connection: &crate::broker::Connection| {
-            connection.open_at_broker && connection.open_at_client
+            connection.open_at_broker && connection.open_at_client && !connection.swallows
         };
         let connections = self.broker.connections.iter().enumerate();
         let open: Vec<_> = connections

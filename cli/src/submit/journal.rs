@@ -42,7 +42,7 @@ pub(crate) struct Noted {
     pub(crate) head: Head,
     pub(crate) tasks: HashSet<TaskId>,
     /// Bytes of whole lines; what follows is the torn end of a last chunk.
-    whole: u64,
+    pub(crate) whole: u64,
 }
 
 impl Journal {
@@ -135,7 +135,15 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Noted>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let mut reader = BufReader::new(file);
+    noted(BufReader::new(file)).map(Some)
+}
+
+/// What is noted in a journal.
+///
+/// # Errors
+///
+/// It cannot be read, or is no journal.
+pub(crate) fn noted(mut reader: impl BufRead) -> io::Result<Noted> {
     let mut line = String::new();
     let mut whole = next_line(&mut reader, &mut line)?.unwrap_or(0);
     let head = serde_json::from_str(&line)
@@ -150,7 +158,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Noted>> {
         tasks.insert(task);
         whole += length;
     }
-    Ok(Some(Noted { head, tasks, whole }))
+    Ok(Noted { head, tasks, whole })
 }
 
 /// Longer than any line of a journal: a label and a kind of 255 bytes each.

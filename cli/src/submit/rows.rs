@@ -71,7 +71,8 @@ pub(crate) fn read(source: Source) -> mpsc::Receiver<io::Result<Chunk>> {
     rx
 }
 
-fn chunks(mut reader: impl BufRead, tx: &mpsc::Sender<io::Result<Chunk>>) {
+/// Reads rows in chunks until the file or their receiver ends.
+pub(crate) fn chunks(mut reader: impl BufRead, tx: &mpsc::Sender<io::Result<Chunk>>) {
     let mut number = 0;
     let mut line = Line::default();
     let mut chunk = Chunk::default();
