@@ -9,6 +9,7 @@ export DIR ?= .
 N ?= 4
 ARGS ?=
 SEEDS ?= 1000000
+export SECONDS_EACH ?= 60
 # The packages of the workspace that need no broker for their tests.
 UNIT := --workspace --exclude homing-tests
 # Programs that tests start can be made to fail. Others cannot: what is built
@@ -80,6 +81,10 @@ tail: ## Print outcomes as they are stored
 simulate: ## Run the state machines in worlds that break (SEEDS=1000000)
 	@scripts/setup
 	@cargo run --release --locked --quiet --package homing-simulation -- --seeds $(SEEDS) --jobs "$$(nproc)" $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## Look for bytes that break a reader (SECONDS_EACH=60, TARGETS='msgpack json')
+	@scripts/fuzz $(TARGETS)
 
 .PHONY: examples
 examples: ## Run every example, with its results checked

@@ -1,6 +1,8 @@
 //! The properties that libFuzzer tries to break (`make fuzz`), over the committed
 //! corpus and everything that is one step away from it.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
+
 use std::fs;
 use std::path::Path;
 
@@ -10,16 +12,20 @@ mod fuzz;
 
 /// The files of each property's corpus.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(name);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+    files
+        .map(|file| fs::read(file.unwrap().path()).unwrap())
+        .collect()
 }
 
 #[test]
 fn every_property_holds_for_the_corpus_and_for_every_cut_and_every_changed_byte_of_it() {
     for (name, property) in fuzz::PROPERTIES {
         let files = corpus(name);
-        assert!(files.len() > 2, "{name} has a corpus");
+        assert!(!files.is_empty(), "{name} has no corpus");
         for file in files {
             property(&file);
             (0..file.len()).for_each(|end| property(&file[..end]));

@@ -82,7 +82,7 @@ impl<'de> Visitor<'de> for Measure {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Size, A::Error> {
         let mut size = LEAF;
-        while let Some(item) = items.next_element_seed(Measure)? {
+        while let Some(item) = items.next_element_seed(Self)? {
             size.take(item);
         }
         Ok(size)
@@ -90,9 +90,9 @@ impl<'de> Visitor<'de> for Measure {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Size, A::Error> {
         let mut size = LEAF;
-        while let Some(key) = fields.next_key_seed(Measure)? {
+        while let Some(key) = fields.next_key_seed(Self)? {
             size.take(key);
-            size.take(fields.next_value_seed(Measure)?);
+            size.take(fields.next_value_seed(Self)?);
         }
         Ok(size)
     }
@@ -119,7 +119,7 @@ pub fn msgpack(bytes: &[u8]) {
     }
 }
 
-/// What serde_json reads within the limits passes the scan of JSON, and nothing
+/// What `serde_json` reads within the limits passes the scan of JSON, and nothing
 /// that it reads beyond them.
 pub fn json(bytes: &[u8]) {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
