@@ -55,3 +55,44 @@ impl fmt::Display for Timestamp {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_duration() -> impl Strategy<Value = Duration> {
+        (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_clocks_say_a_time_in_between_is_never_negative(a in any::<i64>(), b in any::<i64>()) {
+            let (a, b) = (Timestamp(a), Timestamp(b));
+
+            let (there, back) = (b.since(a), a.since(b));
+
+            prop_assert!(there.is_zero() || back.is_zero());
+            prop_assert_eq!(there.is_zero(), b <= a);
+        }
+
+        #[test]
+        fn no_duration_goes_round_to_the_past(at in any::<i64>(), duration in any_duration()) {
+            let later = Timestamp(at).after(duration);
+
+            prop_assert!(later >= Timestamp(at));
+            prop_assert!(later.since(Timestamp(at)) <= duration);
+        }
+
+        #[test]
+        fn every_time_of_a_system_is_one(secs in any::<u32>(), before in any::<bool>()) {
+            let since = Duration::from_secs(secs.into());
+            let time = if before { UNIX_EPOCH - since } else { UNIX_EPOCH + since };
+
+            let at = Timestamp::from(time);
+
+            prop_assert_eq!(at.as_secs(), if before { 0 } else { secs.into() });
+        }
+    }
+}

@@ -242,7 +242,10 @@ pub(crate) fn carry_crashes(envelope: &mut Envelope, crashes: u32) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use homing_protocol::{ContentType, Payload};
+    use homing_protocol::topology::DELAY_SECS_MAX;
+    use homing_protocol::{ContentType, Destination, Payload};
+    use proptest::option;
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
@@ -268,10 +271,7 @@ mod tests {
     }
 
     fn received(redelivered: bool) -> Received {
-        let message = envelope().to_message(
-            homing_protocol::Destination::Queue(QueueName::tasks()),
-            String::new(),
-        );
+        let message = envelope().to_message(Destination::Queue(QueueName::tasks()), String::new());
         Received {
             properties: message.properties,
             body: message.body,
@@ -528,5 +528,52 @@ mod tests {
         );
 
         assert!(matches!(triage, Triage::Dead(Reason::CrashLoop, _)));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_clocks_say_a_task_is_run_kept_or_dead_by_its_deadline(
+            now in any::<i64>(), submitted in any::<i64>(), due in option::of(any::<i64>()),
+            expires in option::of(any::<i64>()), suspect: bool, known: bool, returns in 0_u32..20,
+        ) {
+            let queue = if suspect { QueueName::suspect() } else { QueueName::tasks() };
+            let now = Timestamp::from_ms(now);
+            let mut envelope = envelope();
+            envelope.submitted_at = Timestamp::from_ms(submitted);
+            envelope.due_at = due.map(Timestamp::from_ms);
+            envelope.expires_at = expires.map(Timestamp::from_ms);
+
+            let triage = task(&envelope, Sight { queue: &queue, returns, known, now });
+
+            match triage {
+                Triage::Delay(wait) => {
+                    prop_assert!(wait > DUE_TOLERANCE && envelope.due_at > Some(now));
+                    let delayed = crate::settle::destination(queue, wait);
+                    let held = matches!(delayed, Destination::Delayed { secs, .. } if secs <= DELAY_SECS_MAX);
+                    prop_assert!(held);
+                }
+                Triage::Dead(Reason::Expired, _) => prop_assert!(envelope.expires_at <= Some(now)),
+                _ => prop_assert!(envelope.due_at.is_none_or(|due| due.since(now) <= DUE_TOLERANCE) || returns >= 10),
+            }
+        }
+    }
+
+    /// A clock that is ten years ahead, or behind, of the one that wrote the task.
+    #[test]
+    fn a_clock_that_is_ten_years_off_starts_nothing_early_and_loses_nothing() {
+        let queue = QueueName::tasks();
+        let ten_years = Duration::from_hours(24 * 3_652);
+        let (past, future) = (Timestamp::from_ms(0), NOW.after(ten_years));
+        let mut due = envelope();
+        due.due_at = Some(NOW);
+        let at = |now| Sight {
+            now,
+            ..sight(&queue)
+        };
+
+        assert_eq!(task(&due, at(past)), Triage::Delay(NOW.since(past)));
+        assert_eq!(task(&due, at(future)), Triage::Run);
+        assert_eq!(task(&envelope(), at(past)), Triage::Run);
+        assert_eq!(task(&envelope(), at(future)), Triage::Run);
     }
 }
