@@ -543,7 +543,7 @@ mod tests {
             envelope.due_at = due.map(Timestamp::from_ms);
             envelope.expires_at = expires.map(Timestamp::from_ms);
 
-            let triage = task(&envelope, Sight { queue: &queue, returns, known, now });
+            let triage = task(&envelope, Sight { returns, known, now, ..sight(&queue) });
 
             match triage {
                 Triage::Delay(wait) => {
