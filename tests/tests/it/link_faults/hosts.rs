@@ -64,7 +64,7 @@ async fn a_host_that_takes_connections_and_says_nothing_leaves_time_for_the_othe
     hangs.pause(Direction::BOTH);
     let hosts = format!("127.0.0.1:{},127.0.0.1:{}", hangs.port(), works.port());
     let url: AmqpUrl = at_hosts(&world, &hosts).parse().unwrap();
-    let patience = Patience::Within(Duration::from_secs(5));
+    let patience = Patience::Within(Duration::from_secs(8));
     let links = (0..8).map(async |_| {
         let broker = rabbit(url.clone(), world.topology(), patience, "homing test");
         broker.publisher(Window::DEFAULT).await.unwrap()
