@@ -42,6 +42,7 @@ test: binaries ## Pass all tests, on a private RabbitMQ or AMQP_URL (RABBITMQ=4.
 
 .PHONY: chaos
 chaos: binaries ## Run the pipeline under faults of every kind (MINUTES= RUNS= KINDS= SEED=)
+	@if [[ -n "$${RABBITMQ:-}" ]]; then scripts/setup rabbitmq "$$RABBITMQ"; fi
 	@target/debug/chaos --minutes "$(MINUTES)" --runs "$(RUNS)" --kinds "$(KINDS)" \
 		--seed "$(SEED)" --json "$(JSON)" $(ARGS)
 
