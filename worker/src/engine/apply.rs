@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use homing_broker::Token;
 use homing_faults::{Point, crash_point};
-use homing_protocol::limit::BODY_BYTES_MAX;
 use homing_protocol::{
     DeadLetter, Destination, Envelope, Message, QueueName, Reason, Received, Status,
 };
@@ -330,7 +329,7 @@ impl Engine {
         queue: &QueueName,
     ) -> bool {
         tracing::error!(error = detail, %reason, "a delivery from `{queue}` is dead: {reason}");
-        let letter = |received: &Received, detail: &str| {
+        let letter = || {
             vec![DeadLetter::message(
                 received,
                 reason,
@@ -340,16 +339,7 @@ impl Engine {
             )]
         };
         crash_point(Point::WorkerBeforeDead);
-        let messages = || letter(received, detail);
-        let replaced = match self.publishing.replace(vec![token], messages).await {
-            Err(Unpublished::TooLarge(_, tokens)) => {
-                let (clipped, detail) = clipped(received, detail);
-                let messages = || letter(&clipped, &detail);
-                self.publishing.replace(tokens, messages).await
-            }
-            replaced => replaced,
-        };
-        match replaced {
+        match self.publishing.replace(vec![token], letter).await {
             Ok(replaced) => {
                 crash_point(Point::WorkerDeadConfirmed);
                 replaced.ack();
@@ -413,19 +403,6 @@ fn too_late(next: &Envelope, queue: &QueueName) -> Message {
     let received = alone(next, false);
     let queue = queue.as_str();
     DeadLetter::message(&received, Reason::Expired, TOO_LATE, queue, message_id())
-}
-
-/// What fits a message of a delivery that does not: as much of the body as a
-/// message may have.
-fn clipped(received: &Received, detail: &str) -> (Received, String) {
-    let bytes = received.body.len();
-    let mut clipped = received.clone();
-    clipped.body.truncate(BODY_BYTES_MAX);
-    let detail = format!(
-        "{detail}; of {bytes} bytes the first {} are kept",
-        clipped.body.len()
-    );
-    (clipped, detail)
 }
 
 /// Says how an attempt ended.

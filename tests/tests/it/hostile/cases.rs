@@ -70,7 +70,7 @@ pub(super) fn with_property(
     case(name, end, |properties, table| (change(properties), table))
 }
 
-fn with_body(name: &str, end: End, content_type: &str, body: Vec<u8>) -> Case {
+pub(super) fn with_body(name: &str, end: End, content_type: &str, body: Vec<u8>) -> Case {
     let content_type = content_type.as_bytes();
     let case = with_property(name, end, |properties| {
         properties.content_type(content_type)
