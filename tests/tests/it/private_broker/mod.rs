@@ -9,5 +9,6 @@ mod disk;
 mod errors;
 mod outage;
 mod permissions;
+mod replay;
 mod secrets;
 mod shutdown;
