@@ -20,6 +20,21 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     duration.try_into().map_err(|_| misfit())
 }
 
+/// Reads a point in time as RFC 3339 writes it: `2026-11-21T03:14:08Z`,
+/// `2026-11-21T04:14:08.5+01:00`. With its offset: whoever submits and whoever
+/// runs a task may be in different zones.
+///
+/// # Errors
+///
+/// What is wrong with it, for the person who typed it.
+pub(crate) fn parse_point(text: &str) -> Result<Timestamp, String> {
+    let misfit = |_| {
+        format!("`{text}` is no point in time: 2026-11-21T03:14:08Z, 2026-11-21T04:14:08+01:00")
+    };
+    let point: jiff::Timestamp = text.parse().map_err(misfit)?;
+    Ok(Timestamp::from_ms(point.as_millisecond()))
+}
+
 /// The whole point in time, in UTC: `2026-11-21T03:14:08.117Z`.
 pub(crate) fn full(at: Timestamp) -> String {
     zoned(at, &TimeZone::UTC, "%Y-%m-%dT%H:%M:%S%.3fZ")
@@ -92,6 +107,26 @@ mod tests {
         }
         for text in ["", "30", "-5s", "1y", "soon"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_point_in_time_has_an_offset() {
+        for text in ["2026-11-21T03:14:08Z", "2026-11-21T04:14:08+01:00"] {
+            let at = Timestamp::from_ms(1_795_230_848_000);
+            assert_eq!(parse_point(text), Ok(at), "{text}");
+        }
+        for text in [
+            "",
+            "now",
+            "10m",
+            "03:14",
+            "2026-11-21",
+            "2026-11-21T03:14:08",
+            "2026-02-30T00:00:00Z",
+            "1795230848",
+        ] {
+            assert!(parse_point(text).is_err(), "{text}");
         }
     }
 

@@ -21,10 +21,18 @@ pub struct Submit<'a, T> {
     id: Option<TaskId>,
     queue: QueueName,
     content_type: ContentType,
-    delay: Duration,
+    due: Due,
     expires_after: Option<Duration>,
     priority: u8,
     reply_deadline: Duration,
+}
+
+/// When it may start.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    AtOnce,
+    In(Duration),
+    At(SystemTime),
 }
 
 /// How long [`Handle::outcome`] waits unless told otherwise.
@@ -38,17 +46,24 @@ impl<'a, T: Task> Submit<'a, T> {
             id: None,
             queue: QueueName::tasks(),
             content_type: ContentType::default(),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
             expires_after: None,
             priority: 0,
             reply_deadline: REPLY_DEADLINE,
         }
     }
 
-    /// Does not start it before `delay` has passed. Kept by the broker, to the
-    /// second.
+    /// Does not start it before `delay` has passed. It waits in the broker, to the
+    /// second: never early, and late by fractions of one.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
+        self.due = Due::In(delay);
+        self
+    }
+
+    /// Does not start it before `at`, as [`delay`](Self::delay). What is past is
+    /// due at once.
+    pub fn at(mut self, at: SystemTime) -> Self {
+        self.due = Due::At(at);
         self
     }
 
@@ -110,9 +125,12 @@ impl<'a, T: Task> Submit<'a, T> {
         let mut envelope = Envelope::new(id, TaskKind::of::<T>(), payload, now);
         envelope.priority = self.priority;
         envelope.expires_at = self.expires_after.map(|wait| now.after(wait));
-        if !self.delay.is_zero() {
-            envelope.due_at = Some(now.after(self.delay));
-        }
+        let due_at = match self.due {
+            Due::AtOnce => now,
+            Due::In(delay) => now.after(delay),
+            Due::At(at) => Timestamp::from(at),
+        };
+        envelope.due_at = Some(due_at).filter(|due| *due > now);
         Ok(envelope)
     }
 }

@@ -13,12 +13,17 @@ use std::time::Duration;
 
 use homing_broker::BrokerError;
 use homing_producer::SubmitError;
-use homing_protocol::{BatchId, Envelope, QueueName, TaskKind};
+use homing_protocol::{BatchId, Envelope, QueueName, TaskKind, Timestamp};
 
 use crate::exit::Exit;
+use crate::output::Talk;
 use crate::settings::{Link, Settings};
-use crate::time::parse_duration;
+use crate::time::{parse_duration, parse_point, span};
 use crate::trouble::Trouble;
+use crate::which::now;
+
+/// The longest delay: a leap year.
+const DELAY_MAX: Duration = Duration::from_hours(24 * 366);
 
 const EXAMPLES: &str = "\
 stdout: the task's id, or the batch's. With --wait, the task's output, or the
@@ -27,10 +32,13 @@ the payload: an edited row is a new task. Confirmed rows are noted in a journal
 beside the file; --resume leaves out those and what is stored. Rows that were
 not confirmed when this was killed may run twice; each has one outcome. Edit
 no row that may have been among them: its old task may be queued uncounted.
+Delayed tasks wait in the broker, to the second, for up to a year; an --at that
+is past is due at once.
 
 Examples:
   homing submit demo.checksum '{\"path\":\"Cargo.toml\"}' --wait
   homing submit image.resize @one.json --delay 10m
+  homing submit report.daily --at 2026-12-01T06:00:00Z
   homing submit image.resize --rows images.ndjson --batch night-42 --wait
   generate-rows | homing submit image.resize --rows -";
 
@@ -89,6 +97,15 @@ struct Each {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     delay: Option<Duration>,
 
+    /// Not before this point: 2026-12-01T06:00:00Z
+    #[arg(
+        long,
+        value_name = "POINT",
+        value_parser = parse_point,
+        conflicts_with = "delay"
+    )]
+    at: Option<Timestamp>,
+
     /// Not at all, unless started within: 30s, 10m, 2h, 7d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     expires: Option<Duration>,
@@ -129,7 +146,9 @@ struct Waiting {
 }
 
 pub(crate) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, Trouble> {
-    args.each.check()?;
+    let now = now();
+    args.each.check(now)?;
+    args.each.say_past(now, Talk::new(settings));
     match &args.many.rows {
         Some(rows) => {
             let rows = rows.clone();
@@ -140,26 +159,49 @@ pub(crate) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
 }
 
 impl Each {
-    /// Refuses what can never run.
-    fn check(&self) -> Result<(), Trouble> {
-        match (self.delay, self.expires) {
-            (Some(delay), Some(expires)) if expires <= delay => Err(Trouble::new(
-                Exit::Usage,
-                "the task would expire before its delay ends",
-            )
-            .from("--expires, which counts from now, as --delay does")
-            .fix("give a longer --expires, or none")),
-            _ => Ok(()),
+    /// Refuses what can never run, or not before everybody has forgotten it.
+    fn check(&self, now: Timestamp) -> Result<(), Trouble> {
+        let Some(due) = self.due_at(now) else {
+            return Ok(());
+        };
+        let wait = due.since(now);
+        if wait > DELAY_MAX {
+            return Err(
+                Trouble::new(Exit::Usage, format!("the task is due in {}", span(wait)))
+                    .from(if self.at.is_some() { "--at" } else { "--delay" })
+                    .fix("give a time within a year"),
+            );
         }
+        if self.expires.is_some_and(|expires| expires <= wait) {
+            return Err(
+                Trouble::new(Exit::Usage, "the task would expire before its delay ends")
+                    .from(match self.at {
+                        Some(_) => "--expires, which counts from now",
+                        None => "--expires, which counts from now, as --delay does",
+                    })
+                    .fix("give a longer --expires, or none"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Says of a point in time that is past what becomes of it.
+    fn say_past(&self, now: Timestamp, talk: Talk) {
+        if let Some(at) = self.at.filter(|at| *at < now) {
+            talk.say(format!("--at was {} ago: due at once", span(now.since(at))));
+        }
+    }
+
+    /// When a task submitted at `now` is due, if not at once.
+    fn due_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let delayed = self.delay.map(|delay| now.after(delay));
+        self.at.or(delayed).filter(|due| *due > now)
     }
 
     /// Gives `envelope` what holds for each task.
     fn apply(&self, envelope: &mut Envelope) {
         let now = envelope.submitted_at;
-        envelope.due_at = self
-            .delay
-            .filter(|delay| !delay.is_zero())
-            .map(|delay| now.after(delay));
+        envelope.due_at = self.due_at(now);
         envelope.expires_at = self.expires.map(|wait| now.after(wait));
         envelope.priority = self.priority;
     }
