@@ -184,18 +184,19 @@ impl Cluster {
         &self.nodes
     }
 
-    /// Which node leads the queue of this full name, as `asked` sees it.
+    /// Which node leads the queue of this full name.
     ///
     /// # Panics
     ///
-    /// Panics if there is no such queue.
-    pub fn leader(&self, queue: &str, asked: &Node) -> Option<usize> {
-        let said = asked.ctl(&["--silent", "list_queues", "name", "leader"]);
+    /// Panics if there is no such queue, or nobody leads it.
+    pub fn leader(&self, queue: &str) -> usize {
+        let said = self.nodes[0].ctl(&["--silent", "list_queues", "name", "leader"]);
         let line = said
             .lines()
             .find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
-        let leader = line.unwrap_or_else(|| panic!("no queue {queue}: {said}"));
-        self.nodes.iter().position(|node| node.name() == leader)
+        let nodes = &mut self.nodes.iter();
+        let leader = nodes.position(|node| line == Some(&node.name()));
+        leader.unwrap_or_else(|| panic!("nobody leads {queue}: {said}"))
     }
 
     /// Waits until each queue has all its members, so that any node can go.
@@ -204,11 +205,14 @@ impl Cluster {
     ///
     /// Panics if they do not come.
     pub fn await_members(&self) {
+        // One that was cut off starts anew by itself.
+        self.nodes[0].ctl(&["--silent", "await_startup"]);
         self.nodes[0].ctl(&["--silent", "await_online_nodes", "3"]);
         let until = Instant::now() + TIME_MAX;
         let whole = || {
-            let said = self.nodes[0].ctl(&["--silent", "list_queues", "name", "online"]);
-            said.lines().all(|line| line.matches('@').count() == 3)
+            let said = self.nodes[0].ctl(&["--silent", "list_queues", "type", "online"]);
+            let mut quorum = said.lines().filter(|line| line.starts_with("quorum"));
+            quorum.all(|line| line.matches('@').count() == 3)
         };
         while !whole() {
             assert!(Instant::now() < until, "a queue lacks members");

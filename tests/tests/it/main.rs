@@ -26,6 +26,7 @@ mod link_faults;
 mod migration;
 mod poison;
 mod private_broker;
+mod private_broker_cluster;
 mod raw;
 mod refusals;
 mod replay;

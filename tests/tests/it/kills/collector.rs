@@ -37,5 +37,5 @@ async fn of_the_collector_lose_nothing_and_a_standby_goes_on() {
     assert_eq!(next.stop().await, 0);
     assert_eq!(active.stop().await, 0);
     assert_balanced(&world, follower, &submitted).await;
-    say(&format!("{kills} kills of collectors"), &world);
+    say(&format!("{kills} kills of collectors"), &world, TASKS);
 }

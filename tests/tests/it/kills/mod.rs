@@ -2,7 +2,7 @@
 //! has two outcomes, none changes.
 
 mod collector;
-mod pool;
+pub(crate) mod pool;
 mod private_broker;
 mod producer;
 mod workers;
@@ -46,7 +46,11 @@ async fn pause() {
 
 /// Every task has its one outcome, and nothing is left in any queue. To be
 /// asked once everything has stopped: what is not acked is ready again then.
-async fn assert_balanced(world: &World, mut follower: Follower, submitted: &HashSet<TaskId>) {
+pub(crate) async fn assert_balanced(
+    world: &World,
+    mut follower: Follower,
+    submitted: &HashSet<TaskId>,
+) {
     let books = follower.books(submitted).await;
 
     assert_eq!(books, Books::balanced(Status::Succeeded, submitted.len()));
@@ -54,11 +58,11 @@ async fn assert_balanced(world: &World, mut follower: Follower, submitted: &Hash
 }
 
 /// Says what happened, for whoever reads the output of the tests.
-fn say(what: &str, world: &World) {
+pub(crate) fn say(what: &str, world: &World, tasks: usize) {
     let runs = world.journal().runs();
     let began = runs.iter().filter(|run| !run.ended).count();
-    let again = began.saturating_sub(TASKS);
+    let again = began.saturating_sub(tasks);
     eprintln!(
-        "{what}: {TASKS} tasks, lost 0, changed 0, {again} attempts beyond the first absorbed"
+        "{what}: {tasks} tasks, lost 0, changed 0, {again} attempts beyond the first absorbed"
     );
 }

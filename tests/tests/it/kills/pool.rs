@@ -6,14 +6,14 @@ use rand::RngExt as _;
 /// Workers at once.
 const WORKERS: usize = 3;
 
-pub(super) struct Pool<'a> {
+pub(crate) struct Pool<'a> {
     world: &'a World,
     workers: Vec<Process>,
     started: usize,
 }
 
 impl<'a> Pool<'a> {
-    pub(super) fn start(world: &'a World) -> Self {
+    pub(crate) fn start(world: &'a World) -> Self {
         let workers = Vec::new();
         let mut pool = Self {
             world,
@@ -33,19 +33,19 @@ impl<'a> Pool<'a> {
     }
 
     /// Kills any of them, and starts another in its place.
-    pub(super) async fn kill_one(&mut self) {
+    pub(crate) async fn kill_one(&mut self) {
         let victim = rand::rng().random_range(0..self.workers.len());
         self.workers.swap_remove(victim).kill().await;
         self.add();
     }
 
     /// How many were killed.
-    pub(super) const fn kills(&self) -> usize {
+    pub(crate) const fn kills(&self) -> usize {
         self.started - WORKERS
     }
 
     /// Stops all in order.
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for worker in self.workers {
             assert_eq!(worker.stop().await, 0);
         }

@@ -47,5 +47,5 @@ async fn of_the_broker_and_its_restarts_lose_nothing_and_everybody_goes_on() {
     pool.stop().await;
     assert_eq!(collector.stop().await, 0);
     assert_balanced(&world, follower, &submitted).await;
-    say("2 kills and a restart of the broker", &world);
+    say("2 kills and a restart of the broker", &world, TASKS);
 }

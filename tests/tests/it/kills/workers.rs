@@ -26,5 +26,5 @@ async fn of_workers_lose_nothing_and_leave_one_outcome_for_each_task() {
     pool.stop().await;
     assert_eq!(collector.stop().await, 0);
     assert_balanced(&world, follower, &submitted).await;
-    say(&format!("{kills} kills of workers"), &world);
+    say(&format!("{kills} kills of workers"), &world, TASKS);
 }
