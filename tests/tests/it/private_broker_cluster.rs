@@ -39,7 +39,11 @@ struct Load {
 impl Load {
     async fn start(world: &World) -> Self {
         // Nobody here gives up on a task, so each is confirmed in the end.
-        let producer = Producer::open_with(world.broker(), Window::DEFAULT).await;
+        let window = Window {
+            deadline: Some(Duration::from_secs(300)),
+            ..Window::DEFAULT
+        };
+        let producer = Producer::open_with(world.broker(), window).await;
         let producer = producer.unwrap();
         let (submitted, ends) = (Arc::default(), Arc::default());
         Self {
