@@ -8,8 +8,8 @@ pub struct CollectorConfig {
     /// several groups hold; with outputs of 4 MiB, the most there may be, it is
     /// 1 GiB of memory.
     pub prefetch: NonZeroU16,
-    /// The same for dead letters, by default 100: they are few, and each may be
-    /// as large as a message can be.
+    /// The same for dead letters, by default 16: they are few, and each may be as
+    /// large as a message can be, 16 MiB on RabbitMQ 4.
     pub prefetch_dead: NonZeroU16,
 }
 
@@ -17,7 +17,7 @@ impl Default for CollectorConfig {
     fn default() -> Self {
         Self {
             prefetch: NonZeroU16::new(256).expect("not 0"),
-            prefetch_dead: NonZeroU16::new(100).expect("not 0"),
+            prefetch_dead: NonZeroU16::new(16).expect("not 0"),
         }
     }
 }
