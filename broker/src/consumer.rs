@@ -68,6 +68,12 @@ impl Token {
         self.lease.held_since
     }
 
+    /// Whether the connection it came over is gone: an answer would go nowhere,
+    /// since the broker delivers the message again.
+    pub fn is_lost(&self) -> bool {
+        self.lease.commands.is_closed()
+    }
+
     /// Splits it into one for each of `parts` tasks of the delivery, which is
     /// acked once all are.
     ///

@@ -76,6 +76,11 @@ impl Engine {
             Tally::add(&self.tally.returned, 1);
             return;
         };
+        if task.token.is_lost() {
+            // It is delivered again, maybe to another worker; to run it here as
+            // well would only make it run twice.
+            return;
+        }
         if Instant::now() >= task.latest_start(entry) {
             return self.hand_back(task).await;
         }
@@ -125,6 +130,9 @@ impl Engine {
     /// else that this worker holds. Published anew and not returned, because
     /// RabbitMQ would count a return as if a worker had died.
     async fn hand_back(&self, task: TaskDelivery) {
+        if task.token.is_lost() {
+            return;
+        }
         tracing::warn!(
             task.id = %task.envelope.id,
             task.kind = %task.envelope.kind,

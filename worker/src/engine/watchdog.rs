@@ -171,10 +171,15 @@ pub(super) fn start(engine: &Arc<Engine>) {
 fn watch(engine: &Weak<Engine>, runtime: &Handle) {
     let mut said = BTreeSet::new();
     loop {
+        let since = Instant::now();
         std::thread::sleep(LOOK_EVERY);
         let Some(engine) = engine.upgrade() else {
             return;
         };
+        if since.elapsed() >= BLOCKED_AFTER {
+            // The whole process stood still, its handlers too.
+            continue;
+        }
         look(&engine, runtime, &mut said);
     }
 }
