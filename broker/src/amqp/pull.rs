@@ -1,4 +1,4 @@
-//! The link behind a [`Puller`](crate::Puller).
+//! The link behind a [`Puller`].
 
 use amqprs::channel::{BasicGetArguments, QueueDeclareArguments};
 use tokio::sync::{mpsc, oneshot};
