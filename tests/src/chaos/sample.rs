@@ -36,17 +36,48 @@ impl Range {
 struct Taken {
     kib: Range,
     files: Range,
-    /// Of the process that lived longest: for how long, and by how many KiB it
-    /// grew meanwhile.
-    oldest: (Duration, i64),
+    growth: Growth,
+}
+
+/// How the process of a role grew that was there longest, and most of those.
+#[derive(Clone, Copy, Debug, Default)]
+struct Growth {
+    lived: Duration,
+    kib: i64,
+    /// Of that in the second half of its life: of a cache that fills, little.
+    late_kib: i64,
+}
+
+impl Growth {
+    fn of(taken: &[(Instant, u64)]) -> Self {
+        let (Some((first, before)), Some((last, now))) = (taken.first(), taken.last()) else {
+            return Self::default();
+        };
+        let lived = last.duration_since(*first);
+        let half = taken
+            .iter()
+            .find(|(at, _)| at.duration_since(*first) * 2 >= lived);
+        let middle = half.map_or(*now, |(_, kib)| *kib);
+        let grew = |from: u64| now.cast_signed() - from.cast_signed();
+        Self {
+            lived,
+            kib: grew(*before),
+            late_kib: grew(middle),
+        }
+    }
+
+    /// The longest life counts, by tens of seconds; then the most growth.
+    const fn rank(&self) -> (u64, i64) {
+        (self.lived.as_secs() / 10, self.kib)
+    }
 }
 
 /// What all took that lived for some time.
 #[derive(Debug, Default)]
 pub struct Samples {
     roles: BTreeMap<Role, Taken>,
-    /// What each process that lives took first, and since when it is known.
-    first: BTreeMap<u32, (Instant, u64)>,
+    /// What each process that lives took, and when.
+    live: BTreeMap<u32, Vec<(Instant, u64)>>,
 }
 
 impl Samples {
@@ -61,30 +92,36 @@ impl Samples {
             let (Some(kib), Some(files)) = (memory_kib(id), open_files(id)) else {
                 continue;
             };
-            let first = self.first.get(&id).copied();
-            let (since, before) = first.unwrap_or_else(|| (Instant::now(), kib));
-            live.insert(id, (since, before));
+            let mut taken_before = self.live.remove(&id).unwrap_or_default();
+            taken_before.push((Instant::now(), kib));
             let taken = self.roles.entry(member.role).or_insert(Taken {
                 kib: Range::NONE,
                 files: Range::NONE,
-                oldest: (Duration::ZERO, 0),
+                growth: Growth::default(),
             });
             taken.kib.add(kib);
             taken.files.add(files);
-            if since.elapsed() >= taken.oldest.0 {
-                taken.oldest = (since.elapsed(), kib.cast_signed() - before.cast_signed());
+            let growth = Growth::of(&taken_before);
+            if growth.rank() >= taken.growth.rank() {
+                taken.growth = growth;
             }
+            live.insert(id, taken_before);
         }
-        self.first = live;
+        self.live = live;
     }
 
     pub(super) fn json(&self) -> Value {
         let roles = self.roles.iter().map(|(role, taken)| {
-            let (lived, grew) = taken.oldest;
+            let Growth {
+                lived,
+                kib,
+                late_kib,
+            } = taken.growth;
             let taken = json!({
                 "kib_min": taken.kib.min, "kib_max": taken.kib.max,
                 "files_min": taken.files.min, "files_max": taken.files.max,
-                "oldest_seconds": lived.as_secs_f64(), "oldest_grew_kib": grew,
+                "oldest_seconds": lived.as_secs_f64(), "oldest_grew_kib": kib,
+                "oldest_grew_kib_in_second_half": late_kib,
             });
             (format!("{role:?}").to_lowercase(), taken)
         });
@@ -95,16 +132,20 @@ impl Samples {
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (role, taken) in &self.roles {
-            let (lived, grew) = taken.oldest;
+            let Growth {
+                lived,
+                kib,
+                late_kib,
+            } = taken.growth;
             writeln!(
                 f,
-                "{:<20} {} to {} MiB, {} to {} open files; the oldest grew by {} KiB in {} s",
+                "{:<20} {} to {} MiB, {} to {} open files; one grew by {kib} KiB in {} s, \
+                 {late_kib} KiB of it in the second half",
                 format!("{role:?}").to_lowercase(),
                 taken.kib.min >> 10,
                 taken.kib.max >> 10,
                 taken.files.min,
                 taken.files.max,
-                grew,
                 lived.as_secs(),
             )?;
         }
