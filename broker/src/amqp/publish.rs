@@ -33,7 +33,11 @@ const QUIET_TIME: Duration = Duration::from_secs(3);
 /// Without a refusal for this long, a queue that was full is no longer.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
-/// The longest that a connection is kept over which everything is refused.
+/// Refusals this far apart have nothing to do with each other. Longer than the
+/// pause of whoever publishes a refused message again.
+const REFUSAL_GAP: Duration = Duration::from_secs(20);
+
+/// The longest that a connection is kept that goes on refusing.
 const REFUSAL_TIME_MAX: Duration = Duration::from_mins(2);
 
 /// Messages written before the broker's answers are looked at again.
@@ -99,9 +103,9 @@ pub(super) struct PublishLink {
     /// The patience with the current connection.
     stall_time: Duration,
     trouble: Trouble,
-    /// Since when everything is refused; `None` if something was confirmed.
-    refused_since: Option<Instant>,
-    /// The patience with a connection over which everything is refused.
+    /// The first and the last refusal of those in a row.
+    refusals: Option<(Instant, Instant)>,
+    /// The patience with a connection that goes on refusing.
     refused_time: Duration,
     /// Whether all handles are gone.
     closed: bool,
@@ -123,7 +127,7 @@ impl PublishLink {
             heard_at: Instant::now(),
             stall_time: STALL_TIME,
             trouble: Trouble::None,
-            refused_since: None,
+            refusals: None,
             refused_time: REFUSAL_TIME,
             closed: false,
             _running: running,
@@ -180,11 +184,9 @@ impl PublishLink {
                 });
                 self.trouble.heard(confirmed || again.is_none());
                 if confirmed {
-                    (self.refused_since, self.refused_time) = (None, REFUSAL_TIME);
-                } else {
-                    self.refused_since.get_or_insert_with(Instant::now);
+                    return Ok(());
                 }
-                Ok(())
+                self.refused()
             }
             Event::Returned { message_id } => {
                 let is = |request: &Request| request.message.properties.message_id == message_id;
@@ -266,23 +268,33 @@ impl PublishLink {
         });
     }
 
+    /// A message was refused. That some still are after a while may be the
+    /// channel's fault, whatever else it has confirmed meanwhile: RabbitMQ 3.10
+    /// goes on to refuse what it publishes to one queue after the limit of that
+    /// was taken away, or for ever if its first message to it fell between two
+    /// leaders. A new channel does not.
+    fn refused(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let lasting = self.refusals.filter(|(_, last)| now - *last < REFUSAL_GAP);
+        if lasting.is_none() {
+            self.refused_time = REFUSAL_TIME;
+        }
+        let since = lasting.map_or(now, |(since, _)| since);
+        self.refusals = Some((since, now));
+        if now - since <= self.refused_time {
+            return Ok(());
+        }
+        self.refusals = Some((now, now));
+        self.refused_time = (self.refused_time * 2).min(REFUSAL_TIME_MAX);
+        Err(End::Broken("it goes on refusing messages".to_owned()))
+    }
+
     /// Tells those whose deadline has passed; checks that the broker answers.
     fn tick(&mut self) -> Result<(), End> {
         self.expire();
         self.outgoing.retry(Instant::now());
         if !self.outgoing.has_refused() {
             self.trouble.refuses_nothing();
-        }
-        let time = self.refused_time;
-        if self
-            .refused_since
-            .is_some_and(|since| since.elapsed() > time)
-        {
-            // A channel of RabbitMQ 3.10 goes on to refuse after the limit of a
-            // full queue was taken away; a new one does not.
-            self.refused_since = None;
-            self.refused_time = (self.refused_time * 2).min(REFUSAL_TIME_MAX);
-            return Err(End::Broken("it refuses every message".to_owned()));
         }
         if self.outgoing.unconfirmed() > 0 && self.heard_at.elapsed() > QUIET_TIME {
             self.trouble.quiet();
