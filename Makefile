@@ -114,8 +114,9 @@ doc: ## Build the documentation, warnings denied
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: deps
-deps: ## Check the rules on dependencies
+deps: ## Check the rules on dependencies, and the tests that docs/faults.md names
 	@scripts/check-deps
+	@scripts/check-docs
 
 .PHONY: clean-demo
 clean-demo: ## Remove what the demo left: .demo/ and homing.db
