@@ -181,8 +181,7 @@ async fn a_store_that_is_moved_away_and_back_misses_nothing() {
     moved(&away, &place.folder());
 
     place.stored(&[before, meanwhile].concat()).await;
-    let said = place.collector.stderr();
-    assert!(said.contains("can be written again"), "{said}");
+    place.collector.says("can be written again").await;
     assert_eq!(place.collector.stop().await, 0);
     assert_eq!(place.world.waiting().await, []);
 }
