@@ -65,10 +65,11 @@ fn submit_from_pipe(world: &World, name: &str, first: usize) -> (Process, File) 
 
 /// Writes rows of 32 KiB into a pipe as fast as they are read, and counts them.
 fn feed(pipe: &Path, rows: usize) -> (JoinHandle<()>, Arc<AtomicUsize>) {
-    let (pipe, read) = (pipe.to_owned(), Arc::new(AtomicUsize::new(0)));
+    // Open before anybody else lets go of it: a pipe without writers has ended.
+    let mut pipe = File::options().write(true).open(pipe).unwrap();
+    let read = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&read);
     let feeding = std::thread::spawn(move || {
-        let mut pipe = File::options().write(true).open(pipe).unwrap();
         let text = "x".repeat(32 << 10);
         for n in 0..rows {
             writeln!(pipe, r#"{{"n":{n},"text":"{text}"}}"#).unwrap();
