@@ -38,7 +38,7 @@ test: binaries ## Pass all tests, on a private RabbitMQ or AMQP_URL (RABBITMQ=4.
 	else \
 		scripts/node run "$$(mktemp -d)" cargo nextest run --workspace --locked $(FAULTS) $(ARGS); \
 	fi; \
-	cargo test --doc --workspace --locked --quiet $(FAULTS)
+	cargo test --doc --workspace --exclude homing-simulation --locked --quiet $(FAULTS)
 
 .PHONY: chaos
 chaos: binaries ## Run the pipeline under faults of every kind (MINUTES= RUNS= KINDS= SEED=)

@@ -213,6 +213,15 @@ kind!(
     Policy::DEFAULT.backoff(MINUTE, MINUTE)
 );
 
+/// Fails on its first attempts, and asks for others in three seconds: two tiers
+/// of the delays, one after the other.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Again {
+    /// How many attempts fail.
+    pub failures: u32,
+}
+kind!(Again, "test.again", u32, AnyError, Policy::DEFAULT);
+
 /// Gives back what cannot be encoded.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Odd {}

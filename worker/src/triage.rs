@@ -249,6 +249,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::settle::destination;
 
     const NOW: Timestamp = Timestamp::from_ms(1_000_000_000);
 
@@ -375,6 +376,33 @@ mod tests {
             task(&early, sight(&queue)),
             Triage::Delay(Duration::from_secs(30))
         );
+    }
+
+    /// A year is 241 of the broker's longest delays: after each one the task is
+    /// delivered, and put off again.
+    #[test]
+    fn a_delay_of_a_year_ends_when_it_is_due_and_never_before() {
+        let queue = QueueName::tasks();
+        let mut envelope = envelope();
+        let due = later(365 * 24 * 3_600);
+        envelope.due_at = Some(due);
+        let (mut now, mut hops) = (NOW, 0);
+
+        while let Triage::Delay(wait) = task(
+            &envelope,
+            Sight {
+                now,
+                ..sight(&queue)
+            },
+        ) {
+            let Destination::Delayed { secs, .. } = destination(queue.clone(), wait) else {
+                panic!("it is delayed");
+            };
+            now = now.after(Duration::from_secs(secs.into()));
+            hops += 1;
+        }
+
+        assert_eq!((now, hops), (due, 241));
     }
 
     #[test]
@@ -548,7 +576,7 @@ mod tests {
             match triage {
                 Triage::Delay(wait) => {
                     prop_assert!(wait > DUE_TOLERANCE && envelope.due_at > Some(now));
-                    let delayed = crate::settle::destination(queue, wait);
+                    let delayed = destination(queue, wait);
                     let held = matches!(delayed, Destination::Delayed { secs, .. } if secs <= DELAY_SECS_MAX);
                     prop_assert!(held);
                 }

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use homing_tests::kind::{
-    Abort, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Jam, JamBy, Later, Odd, Panic,
-    PanicWith, Refuse, Secret, Sleep, Slow, TooLittle,
+    Abort, Again, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Jam, JamBy, Later, Odd,
+    Panic, PanicWith, Refuse, Secret, Sleep, Slow, TooLittle,
 };
 use homing_tests::{Journal, JournalWriter};
 use homing_worker::{Attempt, AttemptError, Worker, worker_main};
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             .handler(big)
             .handler(odd)
             .handler(later)
+            .handler(again)
             .handler(fail))
     })
 }
@@ -188,6 +189,16 @@ async fn big(task: Big, _: Runs) -> Result<String, AttemptError> {
 
 async fn later(_: Later, _: Runs) -> Result<(), AttemptError> {
     Err("not now".into())
+}
+
+async fn again(task: Again, attempt: Runs) -> Result<u32, AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    let number = attempt.number().get();
+    if number <= task.failures {
+        let delay = Duration::from_secs(3);
+        return Err(AttemptError::retry_after("not yet", delay));
+    }
+    Ok(number)
 }
 
 async fn odd(_: Odd, _: Runs) -> Result<Secret, AttemptError> {

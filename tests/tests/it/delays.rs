@@ -1,10 +1,16 @@
 //! Tasks that are not to run yet.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use homing_protocol::Timestamp;
-use homing_tests::Pipeline;
-use homing_tests::kind::Echo;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use homing_broker::Window;
+use homing_protocol::{
+    ContentType, Destination, Envelope, Payload, QueueName, Task, TaskId, TaskKind, Timestamp,
+};
+use homing_store::Store;
+use homing_tests::kind::{Again, Echo, Flaky};
+use homing_tests::{Pipeline, eventually, scale};
 
 /// Later than its due time by this at most: a failure limit, far above what a
 /// quiet machine shows.
@@ -52,4 +58,100 @@ async fn a_point_in_time_that_is_past_is_due_at_once() {
     let record = pipeline.closed(id.unwrap().id()).await;
 
     assert!(record.report.waited_ms < 30_000, "{record:?}");
+}
+
+/// As the last hop of a delay that is longer than the broker's longest one: the
+/// task is delivered before it is due, and only its header says so.
+#[tokio::test]
+async fn a_task_that_is_delivered_before_it_is_due_waits_for_the_rest() {
+    let pipeline = Pipeline::start(&[]).await;
+    let due = now().after(Duration::from_secs(3));
+    let payload = Payload::encode("a payload", &Echo { n: 1 }, ContentType::Json, 100);
+    let id = TaskId::from(uuid::Uuid::now_v7());
+    let mut envelope = Envelope::new(id, TaskKind::of::<Echo>(), payload.unwrap(), now());
+    envelope.due_at = Some(due);
+    let to = Destination::Queue(QueueName::tasks());
+    let publisher = pipeline.world.broker().publisher(Window::DEFAULT).await;
+    let publisher = publisher.unwrap();
+
+    let message = envelope.to_message(to, id.to_string());
+    publisher.publish(message).await.unwrap().await.unwrap();
+    let started = pipeline.closed(id).await.report.started_at;
+
+    assert!(started >= due, "started before it was due");
+}
+
+/// Each attempt once, and each in its order: what a broker counts as a cycle of
+/// dead letters would be dropped or held.
+async fn is_tried<T: Task>(pipeline: &Pipeline, ids: Vec<TaskId>, attempts: usize) {
+    for id in ids {
+        let record = pipeline.closed(id).await;
+        assert_eq!(record.report.attempt as usize, attempts, "{record:?}");
+        let task = pipeline.task(id).await;
+        let numbers: Vec<_> = task.attempts.iter().map(|a| a.report.attempt).collect();
+        assert_eq!(numbers, (1..attempts as u32).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn many_retries_through_the_same_tiers_lose_nothing() {
+    const TASKS: usize = 20;
+    let flags = ["--attempts", "test.flaky=11", "--attempts", "test.again=4"];
+    let pipeline = Pipeline::start(&flags).await;
+    let (mut through_one, mut through_two) = (Vec::new(), Vec::new());
+    for _ in 0..TASKS {
+        through_one.push(pipeline.submit(Flaky { failures: 10 }).await);
+        through_two.push(pipeline.submit(Again { failures: 3 }).await);
+    }
+
+    is_tried::<Flaky>(&pipeline, through_one, 11).await;
+    is_tried::<Again>(&pipeline, through_two, 4).await;
+
+    let (_, _, world) = pipeline.stop().await;
+    assert_eq!(world.waiting().await, []);
+}
+
+/// Time to submit `count` tasks, on a busy machine.
+fn time_to_submit(count: usize) -> Duration {
+    Duration::from_secs(3 + count as u64 / 2_000)
+}
+
+async fn all_closed(store: &Store, ids: &BTreeSet<TaskId>) {
+    let ids: Vec<_> = ids.iter().copied().collect();
+    eventually("every task that was due is closed", async || {
+        let unclosed = store.unclosed(ids.clone()).await.unwrap();
+        unclosed.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_tasks_that_are_due_at_once_are_all_delivered_and_none_early() {
+    let count = 500 * scale();
+    let pipeline = Pipeline::start(&["--concurrency", "64"]).await;
+    let at = SystemTime::now() + time_to_submit(count);
+    let due = Timestamp::from(at);
+    let submit = |n: usize| {
+        let task = pipeline.producer.submit(Echo { n: n as u64 });
+        async move { task.at(at).await.map(|handle| handle.id()) }
+    };
+    let ids: BTreeSet<_> = stream::iter(0..count)
+        .map(submit)
+        .buffer_unordered(500)
+        .try_collect()
+        .await
+        .unwrap();
+    assert!(now() < due, "the tasks were due before all were submitted");
+
+    // Until then none of them can have come.
+    tokio::time::sleep(due.since(now())).await;
+    all_closed(&pipeline.store, &ids).await;
+
+    let took = now().since(due);
+    for id in &ids {
+        let record = pipeline.store.record(*id).await.unwrap().unwrap();
+        assert!(record.report.started_at >= due, "started before it was due");
+    }
+    let rate = count as f64 / took.as_secs_f64();
+    eprintln!("{count} tasks due at once: all stored {took:.1?} later, {rate:.0}/s");
 }

@@ -5,6 +5,7 @@ mod alarm;
 mod audit;
 mod back_pressure;
 mod consumer_timeout;
+mod delays;
 mod disk;
 mod errors;
 mod outage;
