@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use homing_broker::Window;
 use homing_protocol::{
-    ContentType, Destination, Envelope, Payload, QueueName, Task, TaskId, TaskKind, Timestamp,
+    ContentType, Destination, Envelope, Payload, QueueName, TaskId, TaskKind, Timestamp,
 };
 use homing_store::Store;
 use homing_tests::kind::{Again, Echo, Flaky};
