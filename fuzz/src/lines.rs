@@ -4,10 +4,10 @@ use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use tokio::sync::mpsc;
 
 #[path = "../../cli/src/submit/journal.rs"]
-#[allow(dead_code, reason = "nothing is written here")]
+#[expect(dead_code, reason = "nothing is written here")]
 mod journal;
 #[path = "../../cli/src/submit/rows.rs"]
-#[allow(dead_code, reason = "no file is opened here")]
+#[expect(dead_code, reason = "no file is opened here")]
 mod rows;
 
 /// Chunks of what is fuzzed; none is larger than libFuzzer makes them.

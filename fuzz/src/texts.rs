@@ -8,7 +8,7 @@ use homing_protocol::{Namespace, QueueName, Reason, Status, TaskId, TaskKind, Ti
 use homing_store::{KindPattern, Position, StoreUrl};
 
 #[path = "../../cli/src/time.rs"]
-#[allow(dead_code, reason = "not all of it reads what people type")]
+#[expect(dead_code, reason = "not all of it reads what people type")]
 mod time;
 
 /// A broker's URL; and any user, password and virtual host in one.

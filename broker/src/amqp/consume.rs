@@ -327,19 +327,11 @@ pub(super) fn gone(event: Event, cancelled: bool) -> Result<(), End> {
 
 impl Serve for ConsumeLink {
     async fn serve(&mut self, generation: &Generation, events: Events, up: Up<'_>) -> End {
-        let ended = tokio::select! {
-            ended = self.run(generation, events, up) => ended,
-            end = generation.probe() => Err(end),
-        };
-        match ended {
-            Ok(()) => End::Done,
-            Err(end) => {
-                if matches!(end, End::Fatal(_)) {
-                    self.caution.refused();
-                }
-                end
-            }
+        let end = generation.probed(self.run(generation, events, up)).await;
+        if matches!(end, End::Fatal(_)) {
+            self.caution.refused();
         }
+        end
     }
 
     fn broke(&mut self) {
@@ -423,14 +415,7 @@ impl InboxLink {
 
 impl Serve for InboxLink {
     async fn serve(&mut self, generation: &Generation, events: Events, up: Up<'_>) -> End {
-        let ended = tokio::select! {
-            ended = self.run(generation, events, up) => ended,
-            end = generation.probe() => Err(end),
-        };
-        match ended {
-            Ok(()) => End::Done,
-            Err(end) => end,
-        }
+        generation.probed(self.run(generation, events, up)).await
     }
 
     fn broke(&mut self) {

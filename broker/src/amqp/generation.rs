@@ -188,7 +188,7 @@ impl Generation {
     /// Ends when the broker no longer answers on this connection. For links
     /// that do not publish: a broker short of memory or disk does not read from
     /// those that do.
-    pub(super) async fn probe(&self) -> End {
+    async fn probe(&self) -> End {
         let channel = match self.channel().await {
             Ok(channel) => channel,
             Err(end) => return end,
@@ -202,6 +202,18 @@ impl Generation {
                 Ok(Err(error)) => return error.into(),
                 Err(_) => return End::Broken("the broker does not answer".to_owned()),
             }
+        }
+    }
+
+    /// Does `work` as long as the broker answers on this connection.
+    pub(super) async fn probed(&self, work: impl Future<Output = Result<(), End>>) -> End {
+        let ended = tokio::select! {
+            ended = work => ended,
+            end = self.probe() => Err(end),
+        };
+        match ended {
+            Ok(()) => End::Done,
+            Err(end) => end,
         }
     }
 

@@ -117,14 +117,7 @@ impl PullLink {
 
 impl Serve for PullLink {
     async fn serve(&mut self, generation: &Generation, events: Events, up: Up<'_>) -> End {
-        let ended = tokio::select! {
-            ended = self.run(generation, events, up) => ended,
-            end = generation.probe() => Err(end),
-        };
-        match ended {
-            Ok(()) => End::Done,
-            Err(end) => end,
-        }
+        generation.probed(self.run(generation, events, up)).await
     }
 
     async fn idle(&mut self) {
