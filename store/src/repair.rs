@@ -36,7 +36,8 @@ pub struct NewRun {
 pub enum Began {
     /// It is written down.
     Yes,
-    /// The task is no longer as it was: nothing is written down.
+    /// The task is no longer as it was, or this replay began the run before:
+    /// nothing is written down.
     Changed,
 }
 

@@ -168,11 +168,11 @@ fn begin(db: &Connection, repair: i64, run: &NewRun, now: Timestamp) -> Answer<B
     if newest(db, report.task)? != run.was {
         return Ok(Began::Changed);
     }
-    db.prepare_cached(
+    let mut insert = db.prepare_cached(
         "INSERT INTO replays (task, run, repair, at, kind, queue, dead)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-    )?
-    .execute(params![
+    )?;
+    let begun = insert.execute(params![
         report.task.as_bytes(),
         report.run.get(),
         repair,
@@ -181,7 +181,12 @@ fn begin(db: &Connection, repair: i64, run: &NewRun, now: Timestamp) -> Answer<B
         report.queue,
         run.dead.map(integer),
     ])?;
-    Ok(Began::Yes)
+    // Named twice, it was begun by this very replay.
+    Ok(if begun == 0 {
+        Began::Changed
+    } else {
+        Began::Yes
+    })
 }
 
 /// The newest run that is stored of `task`, and its status.

@@ -188,6 +188,21 @@ async fn a_task_that_changed_meanwhile_is_left_out_of_a_replay() {
     );
 }
 
+#[test]
+fn a_task_that_is_named_twice_is_begun_once_in_a_replay() {
+    let fixture = Fixture::new();
+    let failed = unlucky(1, Status::Failed);
+    write(&mut fixture.writer(), std::slice::from_ref(&failed));
+    let mut repairs = repairs(&fixture);
+    let run = new_run(&failed, 2);
+
+    let together = repairs.begin(&[run.clone(), run.clone()], at(6_000));
+    let later = repairs.begin(&[run], at(7_000));
+
+    assert_eq!(together.unwrap(), [Began::Yes, Began::Changed]);
+    assert_eq!(later.unwrap(), [Began::Changed]);
+}
+
 #[tokio::test]
 async fn a_run_that_was_perhaps_published_is_begun_again_under_its_number() {
     let fixture = Fixture::new();
