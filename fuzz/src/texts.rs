@@ -19,10 +19,13 @@ pub fn amqp_url(bytes: &[u8]) {
             assert!(part.len() <= NAME_BYTES_MAX && !part.contains('\0'));
         }
         assert!(!url.user().is_empty());
-        let said = format!("{url} {url:?}");
-        let hidden = url.password().len() > 8 && !text.contains('%');
         let once = text.matches(url.password()).count() == 1;
-        assert!(!(hidden && once && said.contains(url.password())), "{said}");
+        if once && !url.password().is_empty() && !text.contains('%') {
+            let other = text.replace(url.password(), "another");
+            let other: AmqpUrl = other.parse().expect("it is one as well");
+            let [said, of_other] = [&url, &other].map(|url| format!("{url} {url:?}"));
+            assert_eq!(said, of_other, "it shows something of its password");
+        }
     }
     let third = bytes.len() / 3;
     let (user, rest) = bytes.split_at(third);
