@@ -11,16 +11,6 @@ pub(crate) enum Ask {
     Pull(oneshot::Sender<Delivery>),
 }
 
-impl Ask {
-    /// Waits until nobody wants the answer any more.
-    pub(crate) async fn forgotten(&mut self) {
-        match self {
-            Self::Waiting(answer) => answer.closed().await,
-            Self::Pull(answer) => answer.closed().await,
-        }
-    }
-}
-
 /// Takes from one queue, a message at a time and only when asked.
 ///
 /// A [`Consumer`](crate::Consumer) holds a delivery before anybody is ready for
@@ -41,7 +31,7 @@ impl Puller {
     }
 
     /// How many messages wait, once every delivery from here is answered. `None`
-    /// if the connection broke over the question.
+    /// if there is no connection, or it broke over the question.
     ///
     /// # Cancel safety
     ///
@@ -53,7 +43,7 @@ impl Puller {
     }
 
     /// A message, once every delivery before it is answered. `None` if there is
-    /// none, or if the connection broke over it.
+    /// none, or no connection, or it broke over the question.
     ///
     /// # Cancel safety
     ///

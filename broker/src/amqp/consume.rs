@@ -252,6 +252,8 @@ impl ConsumeLink {
         mut events: Events,
         up: Up<'_>,
     ) -> Result<(), End> {
+        // Not before it is seen to be held, with nothing open.
+        self.end.quiet.send_replace(false);
         if self.caution.is_stuck() && self.wish() == Wish::Receive {
             up.done();
             let looked = self.look(generation).await;

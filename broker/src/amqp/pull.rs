@@ -16,8 +16,6 @@ pub(super) struct PullLink {
     user: String,
     queue: String,
     asks: mpsc::UnboundedReceiver<Ask>,
-    /// Asked while there was no connection.
-    pending: Option<Ask>,
     /// Whether the handle is gone.
     dropped: bool,
     /// Dropped with the link, which tells the handle that it ended.
@@ -32,7 +30,6 @@ impl PullLink {
             user,
             queue,
             asks,
-            pending: None,
             dropped: false,
             _ended: end,
         };
@@ -41,13 +38,6 @@ impl PullLink {
 
     fn passive(&self) -> QueueDeclareArguments {
         passive(&self.queue)
-    }
-
-    async fn next(&mut self) -> Option<Ask> {
-        match self.pending.take() {
-            Some(ask) => Some(ask),
-            None => self.asks.recv().await,
-        }
     }
 
     async fn answer(
@@ -106,7 +96,7 @@ impl PullLink {
                 _ = said.recv_many(&mut answers, usize::MAX) => {
                     session.answer(generation, &mut answers).await?;
                 }
-                ask = self.next(), if !self.dropped && session.open() == 0 => match ask {
+                ask = self.asks.recv(), if !self.dropped && session.open() == 0 => match ask {
                     Some(ask) => self.answer(generation, &mut session, ask).await?,
                     None => self.dropped = true,
                 },
@@ -121,13 +111,8 @@ impl Serve for PullLink {
     }
 
     async fn idle(&mut self) {
-        while !self.dropped {
-            if let Some(ask) = &mut self.pending {
-                ask.forgotten().await;
-                self.pending = None;
-            }
-            self.pending = self.asks.recv().await;
-            self.dropped = self.pending.is_none();
-        }
+        // Whoever asks is not kept waiting for a connection.
+        while self.asks.recv().await.is_some() {}
+        self.dropped = true;
     }
 }

@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU16;
 
+use futures::FutureExt as _;
 use homing_broker::{PublishError, Source, Window};
 use homing_protocol::{Destination, HeaderValue, Message, Properties, QueueName};
-use homing_tests::World;
+use homing_tests::{Answer, Raw, RawProperties, World};
 
 fn message(destination: Destination, body: &str) -> Message {
     let headers = vec![
@@ -75,6 +76,41 @@ async fn an_unroutable_message_is_an_error_not_a_loss() {
         matches!(answer, Err(PublishError::Unroutable { .. })),
         "{answer:?}"
     );
+}
+
+/// The client beside ours, which takes what ours cannot read out of the way,
+/// delivers the first message that both can read; that one counts as well.
+#[tokio::test]
+async fn a_held_consumer_is_not_quiet_before_what_was_found_beside_it_is_answered() {
+    let world = World::start().await;
+    let broker = world.broker();
+    let source = Source::Tasks(QueueName::tasks());
+    let mut consumer = broker.consumer(source, prefetch(10)).await.unwrap();
+    let mut quiet = consumer.quiet();
+    consumer.hold();
+    quiet.reached().await;
+    let mut raw = Raw::connect(&world.url).await;
+    raw.confirm().await;
+    let (exchange, key) = (
+        world.topology().namespace().name("tasks"),
+        world.topology().namespace().name("tasks"),
+    );
+    for (kind, body) in [(&b"\xff\xfe"[..], "1"), (b"demo.echo", "2")] {
+        let properties = RawProperties::default().kind(kind);
+        let answer = raw
+            .publish(&exchange, &key, &properties, body.as_bytes())
+            .await;
+        assert_eq!(answer, Answer::Confirmed);
+    }
+
+    consumer.resume();
+    let delivery = consumer.recv().await.unwrap();
+    consumer.hold();
+    let too_early = quiet.reached().now_or_never();
+    drop(delivery);
+    quiet.reached().await;
+
+    assert_eq!(too_early, None);
 }
 
 #[tokio::test]

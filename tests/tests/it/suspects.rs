@@ -8,7 +8,7 @@ use homing_protocol::{Destination, QueueName, Reason, Status, Task, TaskId};
 use homing_store::{Record, Store};
 use homing_tests::kind::{Abort, Echo, Gate, Sleep};
 use homing_tests::{
-    Books, Follower, Pipeline, Process, TEST_WORKER, World, eventually, scale, within,
+    Books, Follower, Pipeline, Process, Raw, TEST_WORKER, World, eventually, scale, within,
 };
 
 use crate::bundles::bundle;
@@ -131,6 +131,42 @@ async fn a_suspect_is_not_counted_for_crashes_while_another_task_ran() {
             record.filter(|record| record.report.status.is_closed())
         });
         assert_eq!(record.await.report.status, Status::Succeeded);
+    }
+}
+
+/// Stopped while suspects come and go all the time: whatever is in its hands at
+/// that moment goes back as it was.
+#[tokio::test]
+async fn a_worker_that_is_stopped_is_no_crash_of_the_suspect_it_has() {
+    const SUSPECTS: u64 = 3_000;
+    const STOPS: usize = 12;
+    let world = World::start().await;
+    let _collector = world.collector("collector").await;
+    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+    let mut confirms = Vec::new();
+    for n in 0..SUSPECTS {
+        let (mut message, _) = bundle(std::iter::once(Echo { n }));
+        message.destination = Destination::Queue(QueueName::suspect());
+        confirms.push(publisher.publish(message).await.unwrap());
+    }
+    futures::future::try_join_all(confirms).await.unwrap();
+    let mut raw = Raw::connect(&world.url).await;
+    let queue = world.topology().namespace().name("tasks.suspect");
+
+    for stop in 1..=STOPS {
+        let runs = world.journal().runs().len();
+        let worker = world.start_program(&format!("worker-{stop}"), TEST_WORKER, &[]);
+        let begun = async || (world.journal().runs().len() > runs + stop).then_some(());
+        eventually("suspects run", begun).await;
+        assert_eq!(worker.stop().await, 0);
+
+        // What was returned is in front of all others.
+        let first = raw
+            .get(&queue)
+            .await
+            .expect("it was stopped before the end");
+        assert!(!first.redelivered, "counted as a crash at stop {stop}");
+        raw.ack(first.tag).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use homing_protocol::{Status, TaskId};
-use homing_tests::kind::{Echo, Gate, Hang, Jam, JamBy, Slow};
+use homing_tests::kind::{Echo, Gate, Hang, Jam, JamBy, Sleep, Slow};
 use homing_tests::{Pipeline, World};
 
 /// Longer than any test.
@@ -66,6 +66,26 @@ async fn an_async_handler_that_blocks_its_thread_is_named_and_the_worker_ends_wi
         );
         assert_eq!(pipeline.world.journal().began(other), 1);
     }
+}
+
+/// A second for the timeout and three of grace pass before the handler is given
+/// up; the other task ends within the grace of the drain that begins then.
+#[tokio::test]
+async fn a_handler_that_returns_after_it_was_given_up_ends_no_other_with_it() {
+    let mut pipeline = Pipeline::start(&["--concurrency", "4", "--grace", "3s"]).await;
+    let other = pipeline.submit(Sleep { ms: 5_000 }).await;
+    pipeline.began(other, 1).await;
+    let file = pipeline.world.gate("jam");
+    jam(&pipeline, JamBy::Sleep, FOR_EVER, file).await;
+
+    pipeline.worker.says("does not end").await;
+    pipeline.world.open_gate("jam");
+    let code = pipeline.worker.ended().await;
+
+    assert_eq!(code, 75);
+    let record = pipeline.closed(other).await;
+    assert_eq!(record.report.status, Status::Succeeded);
+    assert_eq!(pipeline.world.journal().began(other), 1);
 }
 
 /// With every thread taken not one timer of the handlers' runtime goes off.

@@ -74,7 +74,7 @@ impl Engine {
         let Ok(room) = room else {
             // The worker stops: the task goes back.
             Tally::add(&self.tally.returned, 1);
-            return;
+            return self.give_back(task).await;
         };
         if task.token.is_lost() {
             // It is delivered again, maybe to another worker; to run it here as
@@ -211,8 +211,8 @@ impl Engine {
         self.settle(task, past, settlement).await;
     }
 
-    /// Gives back a task that was cut off. A suspect is published again, since
-    /// the broker would count its return as a crash.
+    /// Gives back a task. A suspect is published again, since the broker would
+    /// count its return as a crash.
     async fn give_back(&self, task: TaskDelivery) {
         if *task.queue != QueueName::suspect() {
             return;

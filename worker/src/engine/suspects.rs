@@ -33,26 +33,7 @@ pub(super) struct Lane {
 /// Looks for suspects and runs them until the worker stops, then waits until
 /// each is answered.
 pub(super) async fn run(mut lane: Lane) {
-    let stopping = lane.engine.stopping.clone();
-    let mut turns = Turns::default();
-    let attending = async {
-        // Not all workers at once.
-        sleep(FIRST_LOOK.mul_f64(rand::random())).await;
-        loop {
-            match lane.suspects.waiting().await {
-                None | Some(0) => lane.next_look().await,
-                Some(_) => {
-                    let turn = lane.turn(turns).await;
-                    sleep(turns.rest(turn)).await;
-                }
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        () = attending => {}
-    }
+    lane.attend().await;
     let Lane {
         engine, suspects, ..
     } = lane;
@@ -61,6 +42,33 @@ pub(super) async fn run(mut lane: Lane) {
 }
 
 impl Lane {
+    /// Gives suspects their turns until the worker stops. A turn is not cut off:
+    /// what it pulls just then would go back as if a worker had died of it.
+    async fn attend(&mut self) {
+        let stopping = self.engine.stopping.clone();
+        let mut turns = Turns::default();
+        // Not all workers at once.
+        let mut rest = FIRST_LOOK.mul_f64(rand::random());
+        loop {
+            let waiting = async {
+                sleep(rest).await;
+                self.found().await;
+            };
+            if stopping.run_until_cancelled(waiting).await.is_none() {
+                return;
+            }
+            let turn = self.turn(turns).await;
+            rest = turns.rest(turn);
+        }
+    }
+
+    /// Waits until there are suspects.
+    async fn found(&self) {
+        while !matches!(self.suspects.waiting().await, Some(1..)) {
+            self.next_look().await;
+        }
+    }
+
     /// Waits until there may be suspects.
     async fn next_look(&self) {
         let pause = LOOK_EVERY.mul_f64(0.5 + rand::random::<f64>());
@@ -104,7 +112,7 @@ impl Lane {
         let queue = Arc::new(QueueName::suspect());
         let begun = Instant::now();
         let mut found = 0;
-        while Turns::goes_on(quieting, begun.elapsed()) {
+        while !self.engine.stopping.is_cancelled() && Turns::goes_on(quieting, begun.elapsed()) {
             let Some(delivery) = self.suspects.pull().await else {
                 break;
             };

@@ -110,6 +110,16 @@ impl Watchdog {
         self.stuck.load(Ordering::Relaxed)
     }
 
+    /// Takes away the task of an attempt that is wedged; `None` if it has ended.
+    fn give_up(&self, watched: &Watched) -> Option<TaskDelivery> {
+        let mut task = lock(&watched.task);
+        if task.is_some() {
+            // Before its own hold can find it gone.
+            self.stuck.fetch_add(1, Ordering::Relaxed);
+        }
+        task.take()
+    }
+
     fn ms(&self, at: Instant) -> u64 {
         let ms = at.saturating_duration_since(self.began).as_millis();
         u64::try_from(ms).unwrap_or(u64::MAX - 1) + 1
@@ -143,7 +153,12 @@ impl Held<'_> {
 
     /// Takes the task back; `None` if it was wedged and is settled already.
     pub(super) fn take(self) -> Option<TaskDelivery> {
-        lock(&self.watched.task).take()
+        let task = lock(&self.watched.task).take();
+        if task.is_none() {
+            // It did end, so there is one less that nobody needs to wait for.
+            self.watchdog.stuck.fetch_sub(1, Ordering::Relaxed);
+        }
+        task
     }
 }
 
@@ -197,10 +212,9 @@ fn look(engine: &Arc<Engine>, runtime: &Handle, said: &mut BTreeSet<TaskKind>) {
             );
         }
         if lasted >= BLOCKED_AFTER.min(watched.begun.timeout()) && now >= watched.wedged_at {
-            let Some(task) = lock(&watched.task).take() else {
+            let Some(task) = watchdog.give_up(&watched) else {
                 continue;
             };
-            watchdog.stuck.fetch_add(1, Ordering::Relaxed);
             let (settling, begun) = (Arc::clone(engine), watched.begun);
             let settle = async move { settling.wedged(task, begun.ended()).await };
             engine.deliveries.spawn_on(settle, runtime);

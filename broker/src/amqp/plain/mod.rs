@@ -30,6 +30,8 @@ const FRAME_END: u8 = 0xce;
 
 /// Kinds of frames.
 const METHOD: u8 = 1;
+const HEADER: u8 = 2;
+const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 
 /// Classes and their methods.
@@ -84,7 +86,7 @@ impl Plain {
         let tag = fields.long_long()?;
         let redelivered = fields.byte()? != 0;
         let (exchange, routing_key) = (fields.short_text()?, fields.short_text()?);
-        let (_, header) = self.frame().await?;
+        let header = self.frame_of(HEADER).await?;
         let mut fields = Fields(&header);
         fields.take(4)?;
         let length = fields.long_long()?;
@@ -94,8 +96,11 @@ impl Plain {
         }
         let mut body = Vec::new();
         while (body.len() as u64) < length {
-            let (_, part) = self.frame().await?;
+            let part = self.frame_of(BODY).await?;
             body.extend_from_slice(&part);
+        }
+        if body.len() as u64 > length {
+            return Err(io::Error::other("more of a message than it is long"));
         }
         Ok(Some(Found {
             tag,
@@ -177,6 +182,16 @@ impl Plain {
         }
     }
 
+    /// The next frame, which has to be of this kind.
+    async fn frame_of(&mut self, kind: u8) -> io::Result<Vec<u8>> {
+        match self.frame().await? {
+            (found, frame) if found == kind => Ok(frame),
+            (found, _) => Err(io::Error::other(format!(
+                "a frame of kind {found}, not {kind}"
+            ))),
+        }
+    }
+
     async fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         loop {
             let mut head = [0; 7];
@@ -187,7 +202,9 @@ impl Plain {
             }
             let mut payload = vec![0; length as usize + 1];
             self.stream.read_exact(&mut payload).await?;
-            payload.pop();
+            if payload.pop() != Some(FRAME_END) {
+                return Err(io::Error::other("a frame without its end"));
+            }
             if head[0] != HEARTBEAT {
                 return Ok((head[0], payload));
             }
@@ -253,5 +270,73 @@ impl<'a> Fields<'a> {
 
     fn short_text(&mut self) -> io::Result<String> {
         Ok(String::from_utf8_lossy(self.short_bytes()?).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[kind, 0, 1], &length[..], payload, &[FRAME_END]].concat()
+    }
+
+    /// `basic.get-ok` of the delivery with tag 7.
+    fn get_ok() -> Vec<u8> {
+        let arguments = [&7_u64.to_be_bytes()[..], &[0, 1, b'e', 1, b'k', 0, 0, 0, 0]].concat();
+        frame(METHOD, &[&[0, 60, 0, 71], &arguments[..]].concat())
+    }
+
+    /// The header of a message with a body of so many bytes and no properties.
+    fn header(bytes: u64) -> Vec<u8> {
+        frame(
+            HEADER,
+            &[&[0, 60, 0, 0], &bytes.to_be_bytes()[..], &[0, 0]].concat(),
+        )
+    }
+
+    /// What `get` makes of a broker that answers with these frames.
+    async fn get(frames: &[Vec<u8>]) -> io::Result<Option<Found>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let stream = TcpStream::connect(listener.local_addr()?).await?;
+        let (mut broker, _) = listener.accept().await?;
+        broker.write_all(&frames.concat()).await?;
+        Plain { stream }.get("q").await
+    }
+
+    #[tokio::test]
+    async fn a_body_in_several_frames_is_one_with_heartbeats_between() {
+        let frames = [
+            get_ok(),
+            header(5),
+            frame(BODY, b"abc"),
+            frame(HEARTBEAT, b""),
+            frame(BODY, b"de"),
+        ];
+
+        let found = get(&frames).await.unwrap().unwrap();
+
+        assert_eq!((found.tag, &found.body[..]), (7, &b"abcde"[..]));
+        assert_eq!((&found.exchange[..], &found.routing_key[..]), ("e", "k"));
+    }
+
+    #[tokio::test]
+    async fn frames_that_do_not_belong_together_are_an_error_and_no_message() {
+        let mut endless = frame(BODY, b"abc");
+        *endless.last_mut().unwrap() = 0;
+        let cases = [
+            vec![get_ok(), header(3), frame(METHOD, b"abc")],
+            vec![get_ok(), frame(BODY, b"abc")],
+            vec![get_ok(), header(3), frame(BODY, b"abcd")],
+            vec![get_ok(), header(3), header(3), frame(BODY, b"abc")],
+            vec![get_ok(), header(3), endless],
+        ];
+
+        for case in cases {
+            assert!(get(&case).await.is_err(), "{case:?}");
+        }
     }
 }

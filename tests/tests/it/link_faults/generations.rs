@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use homing_broker::{InboxEvent, Window};
+use homing_broker::{InboxEvent, Source, Window};
+use homing_protocol::QueueName;
 use homing_tests::{How, Proxy, World, eventually, scale};
 
 use super::{consumer, message, world_behind};
@@ -54,6 +55,24 @@ async fn answers_of_an_old_connection_answer_nothing_on_the_next() {
 
     assert_eq!(bodies, (0..4).map(|n| n.to_string().into_bytes()).collect());
     assert_eq!(world.ready("tasks").await, 5);
+}
+
+/// Whoever holds others up for the answer does not do so until the broker is back.
+#[tokio::test]
+async fn without_a_connection_a_pull_is_answered_at_once_by_nothing() {
+    let proxy = Proxy::start(&World::broker_url());
+    let world = world_behind(&proxy).await;
+    let suspects = Source::Tasks(QueueName::suspect());
+    let puller = world.broker().puller(suspects).await.unwrap();
+    assert_eq!(puller.waiting().await, Some(0));
+
+    proxy.refuse(true);
+    proxy.cut(How::Reset);
+    let gone = (puller.waiting().await, puller.pull().await.is_none());
+    proxy.refuse(false);
+
+    assert_eq!(gone, (None, true));
+    eventually("it waits again", async || puller.waiting().await).await;
 }
 
 /// How many descriptors and threads this process has.
