@@ -86,7 +86,7 @@ impl World {
         };
         let entries = [
             record(BatchEvent::Opened),
-            record(BatchEvent::Sealed { total }),
+            record(BatchEvent::Sealed { total, ids: None }),
         ];
         self.writer.write(&entries, now()).expect("it is stored");
     }

@@ -47,8 +47,10 @@ fn of_report(report: &Report, detail: &str) -> Option<DeadLetter> {
     dead.error = Some(format!("the store refuses its outcome: {detail}"));
     dead.attempt_id = None;
     (dead.output, dead.error_data) = (None, None);
+    // Another attempt follows that one: its task is not dead.
+    let follows = report.status == Status::Retrying;
     Some(DeadLetter {
-        reports: vec![dead],
+        reports: if follows { Vec::new() } else { vec![dead] },
         ..letter(message, detail)
     })
 }
@@ -84,5 +86,29 @@ pub(crate) fn subject(entry: &Entry) -> String {
         Entry::Report(report) => format!("a report of task {}", report.task),
         Entry::Batch(record) => format!("a record of batch {}", record.batch),
         Entry::Dead(letter) => format!("a dead letter from {}", letter.queue),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homing_protocol::{Digest, Run, TaskId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn reports(status: Status) -> Vec<Status> {
+        let (task, kind) = (TaskId::from(Uuid::nil()), "demo.echo".to_owned());
+        let report = Report::bare(task, Run::FIRST, kind, status, Digest::of(b""));
+        let letters = letters(&Entry::Report(report), "no");
+        let Some(Entry::Dead(letter)) = letters.into_iter().next() else {
+            panic!("it is a dead letter");
+        };
+        letter.reports.iter().map(|report| report.status).collect()
+    }
+
+    #[test]
+    fn a_task_whose_outcome_is_refused_is_dead_and_one_that_goes_on_is_not() {
+        assert_eq!(reports(Status::Failed), [Status::Dead]);
+        assert_eq!(reports(Status::Retrying), []);
     }
 }

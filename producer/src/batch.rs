@@ -9,8 +9,8 @@ use homing_broker::{Confirm, PublishError};
 use homing_faults::{Point, crash_point};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{
-    BatchEvent, BatchId, BatchRecord, BatchRow, ContentType, Digest, Envelope, Payload, QueueName,
-    Task, TaskId, TaskKind, Timestamp,
+    BatchEvent, BatchId, BatchRecord, BatchRow, ContentType, Digest, Envelope, IdSum, Payload,
+    QueueName, Task, TaskId, TaskKind, Timestamp,
 };
 
 use crate::error::SubmitError;
@@ -30,6 +30,7 @@ pub struct Batch {
     label: String,
     opened_at: Timestamp,
     rows: u64,
+    ids: IdSum,
     confirms: VecDeque<Pushed>,
     /// The first task that is not known to be submitted: the batch cannot be
     /// sealed any more.
@@ -91,6 +92,7 @@ impl Batch {
             label,
             opened_at: Timestamp::from(SystemTime::now()),
             rows: 0,
+            ids: IdSum::default(),
             confirms: VecDeque::new(),
             failed: None,
         };
@@ -130,8 +132,9 @@ impl Batch {
         let envelope = self.envelope(row, TaskKind::of::<T>(), payload);
         let pushed = self.push(&envelope, &QueueName::tasks()).await?;
         // Counted once it is sent: a dropped future has sent nothing.
-        self.rows = row;
         let id = pushed.id;
+        self.rows = row;
+        self.ids.add(id);
         self.confirms.push_back(pushed);
         if self.confirms.len() >= CONFIRMS_MAX {
             self.settle_oldest().await?;
@@ -213,18 +216,20 @@ impl Batch {
         if let Some((id, source)) = self.failed.take() {
             return Err(SubmitError::Publish { id, source });
         }
-        let total = self.rows;
-        self.seal_with(total).await
+        let (total, ids) = (self.rows, self.ids);
+        self.seal_with(total, ids).await
     }
 
-    /// Says that it has `total` tasks, all confirmed, which the caller knows.
+    /// Says that it has `total` tasks with these `ids`, all confirmed, which the
+    /// caller knows.
     ///
     /// # Errors
     ///
     /// [`SubmitError::Record`].
-    pub async fn seal_with(self, total: u64) -> Result<BatchSummary, SubmitError> {
+    pub async fn seal_with(self, total: u64, ids: IdSum) -> Result<BatchSummary, SubmitError> {
         crash_point(Point::ProducerBeforeSeal);
-        self.record(BatchEvent::Sealed { total }).await?;
+        let ids = Some(ids);
+        self.record(BatchEvent::Sealed { total, ids }).await?;
         crash_point(Point::ProducerSealed);
         Ok(BatchSummary { id: self.id, total })
     }

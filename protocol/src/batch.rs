@@ -5,7 +5,7 @@ use crate::decode::size;
 use crate::envelope::VERSION;
 use crate::error::{DecodeError, EncodeError};
 use crate::headers::{H_VERSION, Headers};
-use crate::id::BatchId;
+use crate::id::{BatchId, IdSum};
 use crate::limit::PAYLOAD_BYTES_MAX;
 use crate::message::{Destination, HeaderValue, Message, Properties, Received};
 use crate::time::Timestamp;
@@ -38,6 +38,10 @@ pub enum BatchEvent {
     Sealed {
         /// How many there are.
         total: u64,
+        /// Their ids, by which books are balanced; `None` of a producer that
+        /// does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ids: Option<IdSum>,
     },
 }
 
@@ -90,7 +94,7 @@ impl BatchRecord {
         let record: Self = ContentType::Json.decode(&received.body).map_err(body)?;
         match record.event {
             // No database has room for it.
-            BatchEvent::Sealed { total } if i64::try_from(total).is_err() => {
+            BatchEvent::Sealed { total, .. } if i64::try_from(total).is_err() => {
                 Err(body(format!("a total of {total}")))
             }
             _ => Ok(record),

@@ -109,6 +109,40 @@ impl TaskId {
     }
 }
 
+/// The ids of some tasks, in whatever order, as one number: their exclusive or.
+///
+/// Tells whether two parties mean the same tasks, where equal counts would not:
+/// a task that is missing is not made up for by a stranger's.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct IdSum(Uuid);
+
+impl IdSum {
+    /// The number as 16 bytes, the most significant first.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// Takes in the id of another task. Once each, for twice is not at all.
+    pub fn add(&mut self, task: TaskId) {
+        self.0 = Uuid::from_u128(self.0.as_u128() ^ task.0.as_u128());
+    }
+}
+
+impl From<[u8; 16]> for IdSum {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl FromIterator<TaskId> for IdSum {
+    fn from_iter<I: IntoIterator<Item = TaskId>>(tasks: I) -> Self {
+        let mut sum = Self::default();
+        tasks.into_iter().for_each(|task| sum.add(task));
+        sum
+    }
+}
+
 /// The first 16 bytes of the SHA-256 of a payload.
 ///
 /// Tells two tasks apart that claim one id.

@@ -41,7 +41,7 @@ pub use decode::{Identity, decode_tasks};
 pub use envelope::{BatchRow, Envelope, Requester};
 pub use error::{AnyError, DecodeError, EncodeError, Failure, NameError, chain};
 pub use headers::{H_PROPERTIES, H_UNREADABLE};
-pub use id::{AttemptId, AttemptNumber, BatchId, Digest, Run, TaskId};
+pub use id::{AttemptId, AttemptNumber, BatchId, Digest, IdSum, Run, TaskId};
 pub use json::to_json;
 pub use message::{Death, Destination, Header, HeaderValue, Message, Properties, Received};
 pub use name::{Namespace, QueueName, TaskKind};

@@ -25,6 +25,34 @@ pub(crate) enum Subject {
     Named,
 }
 
+/// Whether the tasks with an answer are those that were submitted.
+///
+/// | ids that were said | tasks | rows of theirs | |
+/// |---|---|---|---|
+/// | none, or those | any | any | `AsSubmitted` |
+/// | others | as many as submitted | any | `Others`: one at least is missing |
+/// | others | more | at least as many | `AsSubmitted`: rows were edited and submitted again |
+/// | others | more | fewer | `Doubtful`: they may stand in for one that is missing |
+/// | others | fewer | any | `AsSubmitted`: that some are missing is known by their number |
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Identity {
+    AsSubmitted,
+    Others,
+    Doubtful,
+}
+
+impl Identity {
+    fn of(audit: &BatchAudit) -> Self {
+        match audit.batch.total {
+            Some(total) if audit.others && audit.closed == total => Self::Others,
+            Some(total) if audit.others && audit.closed > total && audit.closed_rows < total => {
+                Self::Doubtful
+            }
+            _ => Self::AsSubmitted,
+        }
+    }
+}
+
 /// What should be there, and what is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Account {
@@ -35,6 +63,8 @@ pub(crate) struct Account {
     pub(crate) closed: u64,
     /// Those without an answer whose ids are known.
     pub(crate) tasks: Vec<TaskId>,
+    /// What is known of those with an answer beyond their number.
+    pub(crate) identity: Identity,
     /// Rows of the batch without an answer.
     pub(crate) rows: Vec<RangeInclusive<u64>>,
 }
@@ -45,7 +75,8 @@ impl Account {
         // A stored task without an answer is missing, even if a task of another
         // row came in its place and the numbers are even.
         let missing = self.total?.saturating_sub(self.closed);
-        Some(missing.max(self.tasks.len() as u64))
+        let others = u64::from(self.identity == Identity::Others);
+        Some(missing.max(self.tasks.len() as u64).max(others))
     }
 
     /// Whether something is missing that must be somewhere.
@@ -88,6 +119,7 @@ pub(crate) async fn read(store: &Store, asked: &Asked) -> Result<Vec<Account>, S
                 total: Some(lone.closed + tasks.len() as u64),
                 closed: lone.closed,
                 tasks,
+                identity: Identity::AsSubmitted,
                 rows: Vec::new(),
             });
             Ok(accounts)
@@ -101,12 +133,14 @@ fn named(total: usize, unclosed: &[Unclosed]) -> Account {
         total: Some(total as u64),
         closed: (total - unclosed.len()) as u64,
         tasks: ids(unclosed),
+        identity: Identity::AsSubmitted,
         rows: Vec::new(),
     }
 }
 
 fn of_batch(audit: BatchAudit) -> Account {
     Account {
+        identity: Identity::of(&audit),
         subject: Subject::Batch {
             id: audit.batch.id,
             label: audit.batch.label,

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 
 use super::Verdict;
-use super::account::{Account, Subject};
+use super::account::{Account, Identity, Subject};
 use super::search::Found;
 use crate::output::Line;
 use crate::table::{Cell, Column, Fit};
@@ -12,6 +12,9 @@ use crate::time::grouped;
 
 /// Most rows, ranges of rows or ids that a line names; `--json` names all.
 const NAMED_MAX: usize = 10;
+
+/// Said where ids differ from those that were submitted.
+const OTHERS: &str = "tasks that its producer did not submit are stored under its id";
 
 /// An account and its verdict as one line.
 #[derive(Debug, Serialize)]
@@ -128,6 +131,11 @@ fn names(account: &Account) -> String {
         let ids = account.tasks.iter().map(ToString::to_string);
         parts.push(format!("tasks {}", listed(ids, account.tasks.len())));
     }
+    match account.identity {
+        Identity::AsSubmitted => {}
+        Identity::Others => parts.push(OTHERS.to_owned()),
+        Identity::Doubtful => parts.push(format!("{OTHERS}, maybe for one that is missing")),
+    }
     parts.join("; ")
 }
 
@@ -149,6 +157,7 @@ mod tests {
             total: Some(total),
             closed,
             tasks: Vec::new(),
+            identity: Identity::AsSubmitted,
             rows: rows.to_vec(),
         }
     }

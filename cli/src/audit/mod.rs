@@ -6,6 +6,7 @@
 //! | tasks without an answer | queues | verdict | exit |
 //! |---|---|---|---|
 //! | none | any | `proved` | 0 |
+//! | none, but others may stand in for one | any | `unknown` | 3 |
 //! | some | one of them holds something | `on-the-way` | 4 |
 //! | some | one of them cannot be known | `unknown` | 3 |
 //! | some, the same before and after the search | known to hold nothing | `lost` | 1 |
@@ -23,7 +24,7 @@ use std::time::Duration;
 use homing_protocol::{QueueName, TaskId};
 use homing_store::{BatchRef, Store};
 
-use account::{Account, Asked};
+use account::{Account, Asked, Identity};
 use line::AuditLine;
 use search::{Found, LOOKS, Search};
 
@@ -112,6 +113,7 @@ impl Verdict {
     fn of(account: &Account, found: &Found, stable: bool) -> Self {
         match (account.missing(), found) {
             (None, _) => Self::Open,
+            (Some(0), _) if account.identity == Identity::Doubtful => Self::Unknown,
             (Some(0), _) => Self::Proved,
             (_, Found::Holding(_)) => Self::OnTheWay,
             (_, Found::Unknown(_)) => Self::Unknown,
@@ -265,6 +267,7 @@ mod tests {
             total,
             closed,
             tasks: Vec::new(),
+            identity: Identity::AsSubmitted,
             rows: Vec::new(),
         }
     }
@@ -300,6 +303,19 @@ mod tests {
         even.tasks.push(uuid::Uuid::from_u128(1).into());
 
         assert_eq!(even.missing(), Some(1));
+    }
+
+    #[test]
+    fn others_than_were_submitted_never_prove_a_batch() {
+        let mut as_many = account(Some(3), 3);
+        as_many.identity = Identity::Others;
+        let mut more = account(Some(3), 4);
+        more.identity = Identity::Doubtful;
+        let verdict = |account| Verdict::of(account, &Found::Nothing, true);
+
+        assert_eq!(as_many.missing(), Some(1));
+        assert_eq!(verdict(&as_many), Verdict::Lost);
+        assert_eq!(verdict(&more), Verdict::Unknown);
     }
 
     #[test]

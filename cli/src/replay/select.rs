@@ -113,11 +113,19 @@ async fn letter(store: &Store, number: u64) -> Result<Vec<Item>, Trouble> {
     let Some(letter) = letter.map_err(|error| Trouble::store(&error))? else {
         return Ok(vec![Item::Missing(number)]);
     };
-    if letter.tasks.is_empty() || letter.discarded.is_some() {
+    let mut tasks = Vec::new();
+    for (id, _) in &letter.tasks {
+        // Nothing is stored of the one that a replay made of the letter and had
+        // no time to publish.
+        let stored = store.record(*id).await;
+        if stored.map_err(|error| Trouble::store(&error))?.is_some() {
+            tasks.push(Item::Task(*id, Some(number)));
+        }
+    }
+    if tasks.is_empty() || letter.discarded.is_some() {
         return Ok(vec![Item::Letter(Box::new(letter))]);
     }
-    let tasks = letter.tasks.iter();
-    Ok(tasks.map(|(id, _)| Item::Task(*id, Some(number))).collect())
+    Ok(tasks)
 }
 
 /// Reads ids, one on each line.

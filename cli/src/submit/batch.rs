@@ -22,7 +22,7 @@ use futures::{FutureExt, StreamExt};
 use homing_broker::Window;
 use homing_faults::{Point, crash_point};
 use homing_producer::{Batch, Producer, SubmitError};
-use homing_protocol::{BatchId, TaskId};
+use homing_protocol::{BatchId, IdSum, TaskId};
 use homing_store::BatchRef;
 use tokio::sync::mpsc;
 
@@ -81,6 +81,7 @@ pub(super) async fn run(
         batch,
         journal,
         rejects: Rejects::new(plan.rejects.clone()),
+        ids: plan.known.iter().copied().collect(),
         plan,
         on_their_way: FuturesUnordered::new(),
         left_out: 0,
@@ -170,6 +171,8 @@ struct Submission<'a> {
     on_their_way: FuturesUnordered<BoxFuture<'static, Confirmed>>,
     left_out: u64,
     confirmed: u64,
+    /// Of what is confirmed, also by earlier runs.
+    ids: IdSum,
     progress: Progress,
 }
 
@@ -195,7 +198,7 @@ impl Submission<'_> {
         let counts = self.counts(began.elapsed());
         match ended {
             Ok(()) => {
-                let sealed = self.batch.seal_with(counts.total).await;
+                let sealed = self.batch.seal_with(counts.total, self.ids).await;
                 sealed.map_err(submit_trouble(self.link))?;
                 report.done(&counts, &self.rejects)?;
                 let rejected = self.rejects.count() > 0;
@@ -286,6 +289,7 @@ impl Submission<'_> {
         let (row, task) = confirmed.map_err(self.failed())?;
         crash_point(Point::SubmitConfirmed);
         self.confirmed += 1;
+        self.ids.add(task);
         self.journal
             .note(row, task)
             .map_err(|error| self.journal_trouble(&error))
@@ -298,6 +302,7 @@ impl Submission<'_> {
                 // Why it ends is known already; what is confirmed still counts.
                 if let Ok((row, task)) = confirmed {
                     self.confirmed += 1;
+                    self.ids.add(task);
                     let _kept = self.journal.note(row, task);
                 }
             }

@@ -179,7 +179,10 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
 pub(crate) fn batch_record() -> impl Strategy<Value = BatchRecord> {
     let event = prop_oneof![
         Just(BatchEvent::Opened),
-        row().prop_map(|total| BatchEvent::Sealed { total }),
+        (row(), option::of(uuid())).prop_map(|(total, ids)| BatchEvent::Sealed {
+            total,
+            ids: ids.map(|ids| ids.into_bytes().into()),
+        }),
     ];
     (uuid(), "\\PC{0,40}", event, time()).prop_map(|(batch, label, event, at)| BatchRecord {
         batch: BatchId::from(batch),

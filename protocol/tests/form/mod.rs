@@ -77,7 +77,8 @@ fn batch_forms() -> Vec<Form> {
             meaning: Meaning::Batch(record),
         }
     };
-    let sealed = BatchEvent::Sealed { total: 3 };
+    let sealed = |ids| BatchEvent::Sealed { total: 3, ids };
+    let ids = [TASK, ATTEMPT, MESSAGE].map(id);
     vec![
         form(
             "batch_opened_v1",
@@ -87,7 +88,12 @@ fn batch_forms() -> Vec<Form> {
         form(
             "batch_sealed_v1",
             "All tasks of a batch are confirmed.",
-            sealed,
+            sealed(Some(ids.into_iter().collect())),
+        ),
+        form(
+            "batch_sealed_without_ids",
+            "The same, from a producer that does not say which they are.",
+            sealed(None),
         ),
     ]
 }

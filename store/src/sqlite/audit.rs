@@ -1,6 +1,6 @@
 //! What is stored of a batch, row by row.
 
-use homing_protocol::{BatchId, Status, TaskId};
+use homing_protocol::{BatchId, IdSum, Status, TaskId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::batch::batch;
@@ -19,10 +19,12 @@ pub(crate) fn audit_batch(db: &Connection, name: &BatchRef) -> Answer<Option<Bat
     )?;
     let mut rows = statement.query([batch.id.as_bytes()])?;
     let (mut gaps, mut closed, mut unclosed) = (Gaps::default(), 0, Vec::new());
+    let mut ids = IdSum::default();
     while let Some(row) = rows.next()? {
         let found = to_unclosed(row)?;
         if found.status.is_some_and(Status::is_closed) {
             closed += 1;
+            ids.add(found.task);
             found.row.into_iter().for_each(|row| gaps.note(row));
         } else {
             unclosed.push(found);
@@ -31,9 +33,21 @@ pub(crate) fn audit_batch(db: &Connection, name: &BatchRef) -> Answer<Option<Bat
     Ok(Some(BatchAudit {
         closed,
         unclosed,
+        closed_rows: gaps.noted(),
+        others: sealed_ids(db, batch.id)?.is_some_and(|sealed| sealed != ids),
         rows: gaps.end(batch.total.unwrap_or(0)),
         batch,
     }))
+}
+
+/// The ids of its tasks, as its producer says.
+fn sealed_ids(db: &Connection, batch: BatchId) -> Answer<Option<IdSum>> {
+    let ids: Option<[u8; 16]> = db
+        .prepare_cached("SELECT ids FROM batches WHERE batch = ?1")?
+        .query_row([batch.as_bytes()], |row| row.get(0))
+        .optional()?
+        .flatten();
+    Ok(ids.map(IdSum::from))
 }
 
 /// Every batch that something is stored of, its record or a task, the newest

@@ -1,6 +1,6 @@
 //! The statements that put reports and batch records into their tables.
 
-use homing_protocol::{BatchEvent, BatchRecord, ContentType, Report, Timestamp, to_json};
+use homing_protocol::{BatchEvent, BatchRecord, ContentType, IdSum, Report, Timestamp, to_json};
 use rusqlite::{Connection, Statement, params};
 
 use super::columns::integer;
@@ -36,8 +36,8 @@ const INSERT_CONFLICT: &str = "
 
 /// The later of two seals counts: a batch may be resumed and sealed again.
 const INSERT_BATCH: &str = "
-    INSERT INTO batches (batch, label, opened_at, sealed_at, total, reopened_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?3)
+    INSERT INTO batches (batch, label, opened_at, sealed_at, total, ids, reopened_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?3)
     ON CONFLICT DO UPDATE SET
         label = iif(label = '', excluded.label, label),
         opened_at = coalesce(min(opened_at, excluded.opened_at), opened_at, excluded.opened_at),
@@ -45,6 +45,8 @@ const INSERT_BATCH: &str = "
             max(reopened_at, excluded.reopened_at), reopened_at, excluded.reopened_at),
         total = iif(excluded.sealed_at >= coalesce(sealed_at, excluded.sealed_at),
             excluded.total, total),
+        ids = iif(excluded.sealed_at >= coalesce(sealed_at, excluded.sealed_at),
+            excluded.ids, ids),
         sealed_at = coalesce(max(sealed_at, excluded.sealed_at), sealed_at, excluded.sealed_at)";
 
 /// A row of `tasks`.
@@ -172,9 +174,9 @@ pub(super) fn conflict(db: &Connection, report: &Report, now: Timestamp) -> Answ
 /// Stores what a producer says of a batch.
 pub(super) fn batch(db: &Connection, record: &BatchRecord) -> Answer<()> {
     let at = record.at.as_ms();
-    let (opened_at, sealed_at, total) = match record.event {
-        BatchEvent::Opened => (Some(at), None, None),
-        BatchEvent::Sealed { total } => (None, Some(at), Some(integer(total))),
+    let (opened_at, sealed_at, total, ids) = match record.event {
+        BatchEvent::Opened => (Some(at), None, None, None),
+        BatchEvent::Sealed { total, ids } => (None, Some(at), Some(integer(total)), ids),
     };
     db.prepare_cached(INSERT_BATCH)?.execute(params![
         record.batch.as_bytes(),
@@ -182,6 +184,7 @@ pub(super) fn batch(db: &Connection, record: &BatchRecord) -> Answer<()> {
         opened_at,
         sealed_at,
         total,
+        ids.as_ref().map(IdSum::as_bytes),
     ])?;
     Ok(())
 }

@@ -170,7 +170,8 @@ fn begin(db: &Connection, repair: i64, run: &NewRun, now: Timestamp) -> Answer<B
     }
     let mut insert = db.prepare_cached(
         "INSERT INTO replays (task, run, repair, at, kind, queue, dead)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+         WHERE NOT EXISTS (SELECT 1 FROM replays WHERE task = ?1 AND repair = ?3)",
     )?;
     let begun = insert.execute(params![
         report.task.as_bytes(),
@@ -181,12 +182,17 @@ fn begin(db: &Connection, repair: i64, run: &NewRun, now: Timestamp) -> Answer<B
         report.queue,
         run.dead.map(integer),
     ])?;
-    // Named twice, it was begun by this very replay.
-    Ok(if begun == 0 {
-        Began::Changed
-    } else {
-        Began::Yes
-    })
+    if begun == 0 {
+        // Named twice, it was begun by this very replay.
+        return Ok(Began::Changed);
+    }
+    // A letter without an id of its own belongs to its task from here on.
+    if run.was.is_none()
+        && let Some(number) = run.dead
+    {
+        dead::link(db, integer(number), report.task, report.run)?;
+    }
+    Ok(Began::Yes)
 }
 
 /// The newest run that is stored of `task`, and its status.
@@ -217,12 +223,6 @@ fn confirm(
         repair,
         now.as_ms()
     ])?;
-    // A letter without an id of its own belongs to its task from here on.
-    if run.was.is_none()
-        && let Some(number) = run.dead
-    {
-        dead::link(db, integer(number), report.task, report.run)?;
-    }
     group.open(report)
 }
 

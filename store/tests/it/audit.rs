@@ -1,4 +1,4 @@
-use homing_protocol::{BatchEvent, BatchId, BatchRecord, Report, Run, Status};
+use homing_protocol::{BatchEvent, BatchId, BatchRecord, IdSum, Report, Run, Status};
 use homing_store::{BatchRef, Entry, Writer};
 use uuid::Uuid;
 
@@ -9,10 +9,14 @@ fn id(number: u128) -> BatchId {
 }
 
 fn sealed(total: u64) -> Entry {
+    sealed_as(total, None)
+}
+
+fn sealed_as(total: u64, ids: Option<IdSum>) -> Entry {
     Entry::Batch(BatchRecord {
         batch: id(1),
         label: "night".to_owned(),
-        event: BatchEvent::Sealed { total },
+        event: BatchEvent::Sealed { total, ids },
         at: at(20),
     })
 }
@@ -145,4 +149,31 @@ async fn of_named_tasks_those_without_an_answer_are_told() {
     let told: Vec<_> = unclosed.iter().map(|u| (u.task, u.status)).collect();
     let expected = [(task(2), Some(Status::Retrying)), (task(3), None)];
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn as_many_answers_of_other_tasks_are_told_from_those_of_the_batch() {
+    for strangers in [false, true] {
+        let fixture = Fixture::new();
+        let ids = [1, 2, 3].map(task).into_iter().collect();
+        let stranger = |number| {
+            let mut report = row(2, Status::Succeeded);
+            report.task = task(number);
+            report
+        };
+        let third = if strangers {
+            stranger(9)
+        } else {
+            row(3, Status::Failed)
+        };
+        let reports = [row(1, Status::Succeeded), row(2, Status::Succeeded), third];
+        let mut writer = fixture.writer();
+
+        write(&mut writer, 3, reports);
+        writer.write(&[sealed_as(3, Some(ids))], at(1_000)).unwrap();
+
+        let audit = audit(&fixture).await;
+        assert_eq!((audit.closed, audit.others), (3, strangers));
+        assert_eq!(audit.closed_rows, if strangers { 2 } else { 3 });
+    }
 }

@@ -8,6 +8,10 @@ fn id(number: u128) -> BatchId {
     Uuid::from_u128(number).into()
 }
 
+fn sealed(total: u64) -> BatchEvent {
+    BatchEvent::Sealed { total, ids: None }
+}
+
 fn record(number: u128, event: BatchEvent, ms: i64) -> Entry {
     Entry::Batch(BatchRecord {
         batch: id(number),
@@ -21,8 +25,8 @@ fn record(number: u128, event: BatchEvent, ms: i64) -> Entry {
 async fn a_batch_is_the_same_in_whatever_order_its_records_come() {
     let records = [
         record(1, BatchEvent::Opened, 10),
-        record(1, BatchEvent::Sealed { total: 3 }, 20),
-        record(1, BatchEvent::Sealed { total: 4 }, 30),
+        record(1, sealed(3), 20),
+        record(1, sealed(4), 30),
     ];
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
         let fixture = Fixture::new();
@@ -44,9 +48,7 @@ async fn a_batch_is_the_same_in_whatever_order_its_records_come() {
 async fn its_counts_follow_its_tasks() {
     let fixture = Fixture::new();
     let mut writer = fixture.writer();
-    writer
-        .write(&[record(1, BatchEvent::Sealed { total: 3 }, 20)], at(1))
-        .unwrap();
+    writer.write(&[record(1, sealed(3), 20)], at(1)).unwrap();
     let in_batch = |number, status| {
         let mut report = report(number, status);
         report.batch = Some(id(1));
@@ -140,11 +142,11 @@ async fn a_batch_that_is_opened_again_is_open_until_its_next_seal() {
     let mut totals = Vec::new();
     let events = [
         (BatchEvent::Opened, 10),
-        (BatchEvent::Sealed { total: 2 }, 20),
+        (sealed(2), 20),
         (BatchEvent::Opened, 30),
         // Redelivered.
-        (BatchEvent::Sealed { total: 2 }, 20),
-        (BatchEvent::Sealed { total: 3 }, 30),
+        (sealed(2), 20),
+        (sealed(3), 30),
         (BatchEvent::Opened, 10),
     ];
 

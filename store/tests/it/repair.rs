@@ -37,14 +37,22 @@ fn run(number: u32) -> Run {
     Run::new(number).unwrap()
 }
 
-/// Run `number` of a task that is stored as `was`.
-fn new_run(was: &Report, number: u32) -> NewRun {
+fn envelope(number: u128) -> Envelope {
     let payload = Payload {
         bytes: (&b"[1]"[..]).into(),
         content_type: ContentType::Json,
     };
-    let kind = was.kind.parse().unwrap();
-    let mut envelope = Envelope::new(was.task, kind, payload, at(5_000));
+    Envelope::new(
+        task(number),
+        "demo.echo".parse().unwrap(),
+        payload,
+        at(5_000),
+    )
+}
+
+/// Run `number` of a task that is stored as `was`.
+fn new_run(was: &Report, number: u32) -> NewRun {
+    let mut envelope = envelope(was.task.as_uuid().as_u128());
     envelope.run = run(number);
     envelope.batch = was.batch_row();
     NewRun::new(&envelope, "tasks", Some((was.run, was.status)), None)
@@ -457,4 +465,54 @@ async fn large_payloads_are_read_in_parts() {
 
     assert_eq!(found.len(), 17);
     assert!(found.iter().all(|found| found.is_some()));
+}
+
+#[tokio::test]
+async fn a_task_that_one_replay_names_twice_is_begun_once_even_in_two_parts() {
+    let fixture = Fixture::new();
+    let failed = unlucky(1, Status::Failed);
+    write(&mut fixture.writer(), std::slice::from_ref(&failed));
+    let mut repairs = repairs(&fixture);
+    let mut pending = failed.clone();
+    (pending.run, pending.status) = (run(2), Status::Pending);
+
+    replay(&mut repairs, &[new_run(&failed, 2)]);
+    let again = repairs.begin(&[new_run(&pending, 3)], at(8_000)).unwrap();
+    drop(repairs);
+    let by_another = self::repairs(&fixture)
+        .begin(&[new_run(&pending, 3)], at(9_000))
+        .unwrap();
+
+    assert_eq!(
+        (again, by_another),
+        (vec![Began::Changed], vec![Began::Yes])
+    );
+}
+
+#[tokio::test]
+async fn a_letter_without_an_id_belongs_to_its_task_before_that_is_published() {
+    let fixture = Fixture::new();
+    let letter = DeadLetter {
+        reason: Reason::Malformed,
+        detail: "no id".to_owned(),
+        queue: "tasks".to_owned(),
+        reports: Vec::new(),
+        received: Received {
+            properties: Properties::default(),
+            body: (&b"[1]"[..]).into(),
+            exchange: String::new(),
+            routing_key: String::new(),
+            redelivered: false,
+            delivery_count: 0,
+            deaths: Vec::new(),
+        },
+    };
+    let mut writer = fixture.writer();
+    writer.write(&[Entry::Dead(letter)], at(1_000)).unwrap();
+    let made = NewRun::new(&envelope(1), "tasks", None, Some(1));
+
+    repairs(&fixture).begin(&[made], at(6_000)).unwrap();
+
+    let letter = fixture.store().await.dead_letter(1).await.unwrap().unwrap();
+    assert_eq!(letter.tasks, [(task(1), run(1))]);
 }

@@ -55,7 +55,9 @@ async fn run() -> Result<(), Failure> {
         journal: OpenOptions::new().create(true).append(true).open(journal)?,
     };
     submission.submit(&load, &confirmed).await?;
-    submission.batch.seal_with(load.rows.len() as u64).await?;
+    let ids = load.tasks().map(|(id, _)| id).collect();
+    let total = load.rows.len() as u64;
+    submission.batch.seal_with(total, ids).await?;
     Ok(())
 }
 

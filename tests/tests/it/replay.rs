@@ -543,6 +543,44 @@ async fn a_replay_that_is_killed_at_any_step_goes_on_with_the_same_runs() {
     assert_eq!(all.len(), reports.len());
 }
 
+/// Nothing but the letter is stored of the task it becomes, until that has run.
+#[tokio::test]
+async fn a_letter_without_an_id_is_one_task_wherever_its_replay_is_killed() {
+    assert!(is_enabled(), "run the tests by `make test`");
+    for point in [
+        Point::ReplayBegun,
+        Point::LinkWritten,
+        Point::ReplayPublished,
+        Point::ReplayRecorded,
+    ] {
+        let nameless = Message {
+            destination: Destination::Dead,
+            properties: properties("test.echo", None),
+            body: br#"{"n":1}"#[..].into(),
+        };
+        let (world, _collector, store) = with_dead(vec![nameless]).await;
+        let crash = [(CRASH_VARIABLE, point.name())];
+        let replay = ["replay", "1"];
+        let mut dying = world.start_program_with(point.name(), HOMING, &replay, &crash);
+        assert_eq!(dying.ended().await, -1, "{point}: {}", dying.stderr());
+        let _worker = world.worker("worker", &[]).await;
+
+        let again = world.homing(&replay).await;
+
+        assert!([0, 1].contains(&again.code), "{point}: {again:?}");
+        has(&store, 1).await;
+        let all = store.list(&Filter::all(), 10).await.unwrap();
+        becomes(&store, all[0].report.task, 1, Status::Succeeded).await;
+        let letter = store.dead_letter(1).await.unwrap().unwrap();
+        assert_eq!(letter.record.task, Some(all[0].report.task), "{point}");
+        assert_eq!(
+            store.list(&Filter::all(), 10).await.unwrap().len(),
+            1,
+            "{point}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_task_that_dies_again_is_run_again_with_its_history() {
     let mut task = envelope(1);
