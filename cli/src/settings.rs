@@ -19,7 +19,8 @@ use crate::exit::Exit;
 use crate::telemetry::LogFormat;
 use crate::trouble::Trouble;
 
-/// How long a one-shot verb waits for the broker. Services wait for ever.
+/// How long a one-shot verb waits for the broker: for a connection, and for a
+/// confirm. Services wait for ever.
 pub(crate) const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Flags that every verb has.
@@ -272,9 +273,9 @@ impl Link {
         Trouble::broker(error).from(self.from.clone())
     }
 
-    /// What to say of a message that was not published.
-    pub(crate) fn publish_trouble(&self, error: &PublishError) -> Trouble {
-        Trouble::publish(error).from(self.from.clone())
+    /// What to say of a message that was not published, and how to do so `again`.
+    pub(crate) fn publish_trouble(&self, error: &PublishError, again: &str) -> Trouble {
+        Trouble::publish(error, again).from(self.from.clone())
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use homing_broker::Window;
 use homing_faults::{Point, crash_point};
 use homing_producer::{Producer, SubmitError};
 use homing_protocol::{BatchId, Envelope, QueueName, Run, Status, TaskId};
@@ -26,8 +27,8 @@ use super::queues::Queues;
 use super::select::{Item, Selection};
 use crate::exit::Exit;
 use crate::output::{Line, Output, Talk};
-use crate::settings::{Link, Settings, who};
-use crate::stop::Stop;
+use crate::settings::{BROKER_PATIENCE, Link, Settings, who};
+use crate::stop::{LAST_CONFIRMS_TIME, Stop};
 use crate::submit::{broker_trouble, submit_trouble};
 use crate::table::{Cell, Column, Fit};
 use crate::time::{grouped, span};
@@ -39,6 +40,9 @@ const CHUNK_MAX: u32 = 500;
 
 /// How often it is looked whether another replay has ended.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
+
+/// How to go on after an error.
+const AGAIN: &str = "the same command goes on, and no run is counted twice";
 
 /// Tasks that are named when they are left out; of others only how many.
 const NAMED_MAX: u64 = 10;
@@ -268,7 +272,16 @@ impl<'a> Replay<'a> {
         };
         let queues: Vec<_> = self.args.queue.iter().cloned().collect();
         let link = self.settings.link(&queues)?;
-        let producer = Producer::open(link.broker.clone()).await;
+        let producer = match self.args.names_few() {
+            true => {
+                let window = Window {
+                    deadline: Some(BROKER_PATIENCE),
+                    ..Window::DEFAULT
+                };
+                Producer::open_with(link.broker.clone(), window).await
+            }
+            false => Producer::open(link.broker.clone()).await,
+        };
         let producer = producer.map_err(broker_trouble(&link))?;
         let pace = self.args.rate.map(|rate| Pace {
             each: Duration::from_secs(1) / rate.get(),
@@ -481,22 +494,41 @@ async fn publish(
         match pushed {
             Ok(pushed) => on_their_way.push(async move { pushed.await.map(|_| task) }),
             Err(error) => {
-                ended = Err(Ended::Failed(submit_trouble(&tools.link)(error)));
+                ended = Err(Ended::Failed(submit_trouble(&tools.link, AGAIN)(error)));
                 break;
             }
         }
     }
     // Each has a deadline of its own.
-    while let Some(answer) = on_their_way.next().await {
+    loop {
+        let answer = tokio::select! {
+            answer = on_their_way.next() => answer,
+            () = no_more_confirms(&ended) => None,
+            () = stop.asked() => match ended {
+                Ok(()) => {
+                    ended = Err(Ended::Interrupted);
+                    continue;
+                }
+                Err(_) => None,
+            },
+        };
         match answer {
-            Ok(task) => confirmed.push(task),
-            Err(error) if ended.is_ok() => {
-                ended = Err(Ended::Failed(submit_trouble(&tools.link)(error)));
+            Some(Ok(task)) => confirmed.push(task),
+            Some(Err(error)) if ended.is_ok() => {
+                ended = Err(Ended::Failed(submit_trouble(&tools.link, AGAIN)(error)));
             }
-            Err(_) => {}
+            Some(Err(_)) => {}
+            None => return (confirmed, ended),
         }
     }
-    (confirmed, ended)
+}
+
+/// Passes once somebody who asked for the end has waited long enough.
+async fn no_more_confirms(ended: &Result<(), Ended>) {
+    match ended {
+        Err(Ended::Interrupted) => tokio::time::sleep(LAST_CONFIRMS_TIME).await,
+        _ => std::future::pending().await,
+    }
 }
 
 async fn push(tools: &mut Tools, task: &Planned) -> Result<homing_producer::Pushed, SubmitError> {
