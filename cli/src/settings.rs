@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, PublishError};
+use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, PublishError, Window};
 use homing_protocol::topology::Topology;
 use homing_protocol::{Namespace, QueueName};
 use homing_store::{Store, StoreError, StoreUrl};
@@ -22,6 +22,12 @@ use crate::trouble::Trouble;
 /// How long a one-shot verb waits for the broker: for a connection, and for a
 /// confirm. Services wait for ever.
 pub(crate) const BROKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The window of a verb that publishes a few messages.
+pub(crate) const ONE_SHOT_WINDOW: Window = Window {
+    deadline: Some(BROKER_PATIENCE),
+    ..Window::DEFAULT
+};
 
 /// Flags that every verb has.
 #[derive(Debug, clap::Args)]

@@ -11,9 +11,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use homing_broker::Window;
+use futures::{Stream, StreamExt as _};
 use homing_faults::{Point, crash_point};
 use homing_producer::{Producer, SubmitError};
 use homing_protocol::{BatchId, Envelope, QueueName, Run, Status, TaskId};
@@ -27,7 +26,7 @@ use super::queues::Queues;
 use super::select::{Item, Selection};
 use crate::exit::Exit;
 use crate::output::{Line, Output, Talk};
-use crate::settings::{BROKER_PATIENCE, Link, Settings, who};
+use crate::settings::{Link, ONE_SHOT_WINDOW, Settings, who};
 use crate::stop::{LAST_CONFIRMS_TIME, Stop};
 use crate::submit::{broker_trouble, submit_trouble};
 use crate::table::{Cell, Column, Fit};
@@ -273,13 +272,7 @@ impl<'a> Replay<'a> {
         let queues: Vec<_> = self.args.queue.iter().cloned().collect();
         let link = self.settings.link(&queues)?;
         let producer = match self.args.names_few() {
-            true => {
-                let window = Window {
-                    deadline: Some(BROKER_PATIENCE),
-                    ..Window::DEFAULT
-                };
-                Producer::open_with(link.broker.clone(), window).await
-            }
+            true => Producer::open_with(link.broker.clone(), ONE_SHOT_WINDOW).await,
             false => Producer::open(link.broker.clone()).await,
         };
         let producer = producer.map_err(broker_trouble(&link))?;
@@ -480,7 +473,7 @@ async fn publish(
     tools: &mut Tools,
     stop: &mut Stop,
 ) -> (Vec<Planned>, Result<(), Ended>) {
-    let (mut on_their_way, mut confirmed) = (FuturesUnordered::new(), Vec::new());
+    let on_their_way = FuturesUnordered::new();
     let mut ended = Ok(());
     for task in tasks {
         let pushed = tokio::select! {
@@ -499,26 +492,37 @@ async fn publish(
             }
         }
     }
-    // Each has a deadline of its own.
+    let confirmed = confirmed(on_their_way, &mut ended, tools, stop).await;
+    (confirmed, ended)
+}
+
+/// Waits for the confirms of tasks, each of which has a deadline of its own.
+async fn confirmed(
+    mut on_their_way: impl Stream<Item = Result<Planned, SubmitError>> + Unpin,
+    ended: &mut Result<(), Ended>,
+    tools: &Tools,
+    stop: &mut Stop,
+) -> Vec<Planned> {
+    let mut confirmed = Vec::new();
     loop {
         let answer = tokio::select! {
             answer = on_their_way.next() => answer,
-            () = no_more_confirms(&ended) => None,
-            () = stop.asked() => match ended {
-                Ok(()) => {
-                    ended = Err(Ended::Interrupted);
+            () = no_more_confirms(ended) => None,
+            () = stop.asked() => {
+                if ended.is_ok() {
+                    *ended = Err(Ended::Interrupted);
                     continue;
                 }
-                Err(_) => None,
-            },
+                None
+            }
         };
         match answer {
             Some(Ok(task)) => confirmed.push(task),
             Some(Err(error)) if ended.is_ok() => {
-                ended = Err(Ended::Failed(submit_trouble(&tools.link, AGAIN)(error)));
+                *ended = Err(Ended::Failed(submit_trouble(&tools.link, AGAIN)(error)));
             }
             Some(Err(_)) => {}
-            None => return (confirmed, ended),
+            None => return confirmed,
         }
     }
 }

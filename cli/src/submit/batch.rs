@@ -8,8 +8,9 @@
 //!
 //! Ctrl-C and every error end the same way, from the batch's first record to its
 //! last: what is on its way gets a moment for its confirms, the journal is
-//! written, the batch stays open, and the person is told how to go on. A kill leaves the journal without its last
-//! chunk; those rows keep their ids when they are submitted again.
+//! written, the batch stays open, and the person is told how to go on. A kill
+//! leaves the journal without its last chunk; those rows keep their ids when they
+//! are submitted again.
 
 use std::fs::File;
 use std::io;
@@ -47,9 +48,6 @@ const CONFIRM_TIME_MAX: Duration = Duration::from_mins(10);
 /// one confirm after the other.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How to go on after an error: what is said of the batch names the command.
-const AGAIN: &str = "the command above goes on with the rest";
-
 /// How long a resumed batch waits until its new seal is stored: a collector that
 /// runs takes milliseconds.
 const SEAL_TIME_MAX: Duration = Duration::from_secs(2);
@@ -80,7 +78,7 @@ pub(super) async fn run(
     let opened = tokio::select! {
         biased;
         () = stop.asked() => Err(Ended::Interrupted),
-        opened = producer.resume(id, label.clone()) => opened.map_err(failed(&link)),
+        opened = producer.resume(id, label.clone()) => opened.map_err(failed(&link, id)),
     };
     let batch = match opened {
         Ok(batch) => batch,
@@ -171,9 +169,9 @@ enum Ended {
     Failed(Trouble),
 }
 
-fn failed(link: &Link) -> impl Fn(SubmitError) -> Ended + '_ {
-    let trouble = submit_trouble(link, AGAIN);
-    move |error| Ended::Failed(trouble(error))
+fn failed(link: &Link, batch: BatchId) -> impl Fn(SubmitError) -> Ended + '_ {
+    let again = format!("--resume {batch} goes on with the rest");
+    move |error| Ended::Failed(submit_trouble(link, &again)(error))
 }
 
 /// Says how to go on with a batch that is not sealed.
@@ -212,7 +210,7 @@ impl Submission<'_> {
         report: &Report<'_>,
         mut stop: Stop,
     ) -> Result<Option<(Exit, u64)>, Trouble> {
-        let began = Instant::now();
+        let (id, began) = (self.batch.id(), Instant::now());
         let fed = self.feed(source, &mut stop).await;
         if fed.is_err() {
             self.drain(&mut stop).await;
@@ -224,7 +222,7 @@ impl Submission<'_> {
             Ok(()) => tokio::select! {
                 biased;
                 () = stop.asked() => Err(Ended::Interrupted),
-                sealed = self.batch.seal_with(counts.total) => sealed.map_err(failed(self.link)),
+                sealed = self.batch.seal_with(counts.total) => sealed.map_err(failed(self.link, id)),
             },
             Err(ended) => Err(ended),
         };
@@ -295,7 +293,7 @@ impl Submission<'_> {
         let pushed = tokio::select! {
             biased;
             () = stop.asked() => return Err(Ended::Interrupted),
-            pushed = self.batch.push(&envelope, &self.args.each.queue) => pushed.map_err(failed(self.link))?,
+            pushed = self.batch.push(&envelope, &self.args.each.queue) => pushed.map_err(failed(self.link, self.batch.id()))?,
         };
         let confirm = async move { Ok((line, pushed.await?)) };
         self.on_their_way.push(confirm.boxed());
@@ -303,7 +301,7 @@ impl Submission<'_> {
     }
 
     fn note(&mut self, confirmed: Confirmed) -> Result<(), Ended> {
-        let (row, task) = confirmed.map_err(failed(self.link))?;
+        let (row, task) = confirmed.map_err(failed(self.link, self.batch.id()))?;
         crash_point(Point::SubmitConfirmed);
         self.confirmed += 1;
         self.journal

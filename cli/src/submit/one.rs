@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use homing_broker::Window;
 use homing_producer::{Producer, Reply, WaitError, new_task_id};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{Envelope, Payload, Report, Status, TaskId};
@@ -14,7 +13,7 @@ use super::{SubmitArgs, broker_trouble, submit_trouble};
 use crate::exit::{Exit, of_several};
 use crate::output::{Form, Output, Talk};
 use crate::record_line::RecordLine;
-use crate::settings::{BROKER_PATIENCE, Settings};
+use crate::settings::{ONE_SHOT_WINDOW, Settings};
 use crate::trouble::Trouble;
 use crate::wait;
 use crate::which::now;
@@ -31,11 +30,7 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     let envelope = envelope(&args)?;
     let queue = &args.each.queue;
     let link = settings.link(std::slice::from_ref(queue))?;
-    let window = Window {
-        deadline: Some(BROKER_PATIENCE),
-        ..Window::DEFAULT
-    };
-    let producer = Producer::open_with(link.broker.clone(), window).await;
+    let producer = Producer::open_with(link.broker.clone(), ONE_SHOT_WINDOW).await;
     let producer = producer.map_err(broker_trouble(&link))?;
     let mut output = Output::new(settings);
     let id = envelope.id;

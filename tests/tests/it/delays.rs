@@ -120,7 +120,7 @@ async fn many_retries_through_the_same_tiers_lose_nothing() {
 
 /// Time to submit `count` tasks, on a busy machine.
 fn time_to_submit(count: usize) -> Duration {
-    Duration::from_secs(3 + count as u64 / 2_000)
+    Duration::from_secs(3 + count as u64 / 1_000)
 }
 
 /// However many they are (`HOMING_TEST_SCALE=200`: 100,000), the test waits as
