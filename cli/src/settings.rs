@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, PublishError};
+use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, PublishError, Window};
 use homing_protocol::topology::Topology;
 use homing_protocol::{Namespace, QueueName};
 use homing_store::{Store, StoreError, StoreUrl};
@@ -19,8 +19,15 @@ use crate::exit::Exit;
 use crate::telemetry::LogFormat;
 use crate::trouble::Trouble;
 
-/// How long a one-shot verb waits for the broker. Services wait for ever.
+/// How long a one-shot verb waits for the broker: for a connection, and for a
+/// confirm. Services wait for ever.
 pub(crate) const BROKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The window of a verb that publishes a few messages.
+pub(crate) const ONE_SHOT_WINDOW: Window = Window {
+    deadline: Some(BROKER_PATIENCE),
+    ..Window::DEFAULT
+};
 
 /// Flags that every verb has.
 #[derive(Debug, clap::Args)]
@@ -272,9 +279,9 @@ impl Link {
         Trouble::broker(error).from(self.from.clone())
     }
 
-    /// What to say of a message that was not published.
-    pub(crate) fn publish_trouble(&self, error: &PublishError) -> Trouble {
-        Trouble::publish(error).from(self.from.clone())
+    /// What to say of a message that was not published, and how to do so `again`.
+    pub(crate) fn publish_trouble(&self, error: &PublishError, again: &str) -> Trouble {
+        Trouble::publish(error, again).from(self.from.clone())
     }
 }
 

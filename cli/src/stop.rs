@@ -1,6 +1,12 @@
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::trouble::Trouble;
+
+/// How long a verb that was asked to end waits for the next confirm of what is on
+/// its way. A broker that confirms anything does so within milliseconds.
+pub(crate) const LAST_CONFIRMS_TIME: Duration = Duration::from_secs(1);
 
 /// Ends when the person or the system asks this process to end: SIGINT or
 /// SIGTERM. From the first poll on neither of them ends it by itself.

@@ -22,7 +22,7 @@ pub(crate) fn install(cli: &Cli) {
     let Verb::Other(verb) = &cli.verb else {
         return;
     };
-    let filter = filter(&cli.settings, matches!(verb, OtherVerb::Collector(_)));
+    let filter = filter(&cli.settings, talks(verb));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -33,15 +33,54 @@ pub(crate) fn install(cli: &Cli) {
     }
 }
 
-/// Services say what they do. A one-shot verb says it by its answer and its
-/// error, and repeats nothing of it in a log.
-fn filter(settings: &Settings, service: bool) -> EnvFilter {
-    let level = match (settings.verbose, settings.quiet, service) {
+/// Services say what they do, and verbs that may wait long for the broker that they
+/// do. A one-shot verb says it by its answer and its error, and repeats nothing of
+/// it in a log.
+const fn talks(verb: &OtherVerb) -> bool {
+    match verb {
+        OtherVerb::Collector(_) | OtherVerb::Replay(_) => true,
+        OtherVerb::Submit(args) => args.is_batch(),
+        _ => false,
+    }
+}
+
+fn filter(settings: &Settings, talks: bool) -> EnvFilter {
+    let directives = settings.log.clone();
+    EnvFilter::new(directives.unwrap_or_else(|| level(settings, talks).to_owned()))
+}
+
+const fn level(settings: &Settings, talks: bool) -> &'static str {
+    match (settings.verbose, settings.quiet, talks) {
         (_, true, true) => "error",
         (0, true, false) | (0, _, false) => "off",
         (0, false, true) | (1, _, _) => "info",
         (_, _, _) => "debug",
-    };
-    let directives = settings.log.clone();
-    EnvFilter::new(directives.unwrap_or_else(|| level.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn a_verb_that_may_wait_long_says_for_what_and_a_short_one_says_nothing() {
+        for (line, expected) in [
+            ("homing collector", "info"),
+            ("homing submit a --rows b", "info"),
+            ("homing submit a --rows b --quiet", "error"),
+            ("homing replay --problems", "info"),
+            ("homing submit a 1", "off"),
+            ("homing list", "off"),
+            ("homing list -v", "info"),
+        ] {
+            let cli = Cli::parse_from(line.split(' '));
+            let Verb::Other(verb) = &cli.verb else {
+                panic!("{line} is a worker");
+            };
+
+            assert_eq!(level(&cli.settings, talks(verb)), expected, "{line}");
+        }
+    }
 }

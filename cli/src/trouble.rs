@@ -128,28 +128,41 @@ impl Trouble {
         Self::new(exit, chain(error)).fix(fix)
     }
 
-    /// A message was not published, or is not known to be.
-    pub(crate) fn publish(error: &PublishError) -> Self {
+    /// A message was not published, or is not known to be; `again` says how to
+    /// publish it again without making two of one.
+    pub(crate) fn publish(error: &PublishError, again: &str) -> Self {
+        let what = match error {
+            PublishError::Unconfirmed { waited } => format!(
+                "the broker took the connection, but did not confirm within {} s; it may have a memory or disk alarm",
+                waited.as_secs()
+            ),
+            other => chain(other),
+        };
         let (exit, fix) = match error {
-            PublishError::Unroutable { .. } => {
-                (Exit::Config, "create the queue: homing topology apply")
-            }
+            PublishError::Unroutable { .. } => (
+                Exit::Config,
+                "create the queue: homing topology apply".to_owned(),
+            ),
             PublishError::Denied { .. } => (
                 Exit::Denied,
-                "grant it: rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ",
+                "grant it: rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ"
+                    .to_owned(),
             ),
-            PublishError::TooLarge { .. } => (Exit::Usage, "store it elsewhere and send its name"),
+            PublishError::TooLarge { .. } => (
+                Exit::Usage,
+                "store it elsewhere and send its name".to_owned(),
+            ),
             PublishError::Refused => (
                 Exit::Unreachable,
-                "look at the broker's log; a queue may be full. Then submit again",
+                format!("see the broker's log, a queue may be full. Then {again}"),
             ),
             PublishError::Unconfirmed { .. } | PublishError::Closed => (
                 Exit::Unreachable,
-                "it may or may not be queued; submit again with the same --key to be sure",
+                format!("see `rabbitmqctl status`. What was sent may be queued or not: {again}"),
             ),
-            _ => (Exit::Internal, "please report it"),
+            _ => (Exit::Internal, "please report it".to_owned()),
         };
-        Self::new(exit, chain(error)).fix(fix)
+        Self::new(exit, what).fix(fix)
     }
 
     /// The store cannot be used.

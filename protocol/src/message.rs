@@ -44,15 +44,21 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// The way to `queue` for a task that is due at `due_at`: straight, or
-    /// through as much delay as the broker can hold. A task that comes out of
-    /// that too early is sent on by the worker that gets it.
+    /// The way to `queue` for a task that is due at `due_at`, as
+    /// [`after`](Self::after) the time until then.
     pub fn due(queue: QueueName, due_at: Option<Timestamp>, now: Timestamp) -> Self {
-        let wait = due_at.map_or(Duration::ZERO, |due| due.since(now));
-        if wait.is_zero() {
+        Self::after(queue, due_at.map_or(Duration::ZERO, |due| due.since(now)))
+    }
+
+    /// The way to `queue` for a task that is to get there after `delay`: straight
+    /// if that is none, or through as much of it as the broker can hold. Never
+    /// early, so in whole seconds rounded up. A task that comes out of the longest
+    /// delay before it is due is sent on by the worker that gets it.
+    pub fn after(queue: QueueName, delay: Duration) -> Self {
+        if delay.is_zero() {
             return Self::Queue(queue);
         }
-        let secs = wait.as_millis().div_ceil(1_000);
+        let secs = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
         let secs = u32::try_from(secs).unwrap_or(u32::MAX).min(DELAY_SECS_MAX);
         Self::Delayed { queue, secs }
     }
@@ -239,4 +245,48 @@ pub struct Death {
     pub count: u32,
     /// When, in whole seconds since 1970.
     pub time: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn no_delay_is_no_detour() {
+        let queue = QueueName::tasks();
+
+        assert_eq!(
+            Destination::after(queue.clone(), Duration::ZERO),
+            Destination::Queue(queue)
+        );
+    }
+
+    #[test]
+    fn what_is_due_is_no_detour() {
+        let (queue, now) = (QueueName::tasks(), Timestamp::from_ms(1_000));
+        for due in [None, Some(now), Some(Timestamp::from_ms(0))] {
+            let way = Destination::due(queue.clone(), due, now);
+
+            assert_eq!(way, Destination::Queue(queue.clone()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_delay_is_never_early_and_at_most_a_second_late(ms in 1_u64..400_000_000) {
+            let delay = Duration::from_millis(ms);
+
+            let way = Destination::after(QueueName::tasks(), delay);
+
+            let Destination::Delayed { secs, .. } = way else {
+                panic!("it is delayed");
+            };
+            let got = Duration::from_secs(secs.into());
+            let longest = Duration::from_secs(DELAY_SECS_MAX.into());
+            prop_assert!(secs >= 1 && got < delay + Duration::from_secs(1));
+            prop_assert!(got >= delay.min(longest) && got <= longest);
+        }
+    }
 }

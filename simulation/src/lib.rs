@@ -21,8 +21,9 @@
 //! Once nothing happens any more: every confirmed task has one closed record, of
 //! the status its handler makes inevitable, with the record of every attempt
 //! before; no record is of a task nobody sent; nothing is left in the broker;
-//! nobody waits. At any time: a final record does not change, and nobody answers
-//! for a delivery that is not there.
+//! nobody waits. At any time: a final record does not change, nobody answers for a
+//! delivery that is not there, and no task is run before it is due, unless a clock
+//! was wrong.
 //!
 //! Each [`Sabotage`] breaks one rule that the promise rests on, and is found.
 
@@ -110,11 +111,13 @@ pub enum Sabotage {
     ReturnIgnored,
     /// The last record of a run stays, not the first final one.
     LastWins,
+    /// A task is run although a second is left until it is due.
+    RunEarly,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AckBeforeConfirm,
         Self::AckBeforeCommit,
         Self::NoFencing,
@@ -124,6 +127,7 @@ impl Sabotage {
         Self::RetryBeforeRecord,
         Self::ReturnIgnored,
         Self::LastWins,
+        Self::RunEarly,
     ];
 }
 

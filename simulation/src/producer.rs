@@ -4,13 +4,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use homing_protocol::Envelope;
+use homing_protocol::{Destination, Envelope, QueueName, Timestamp};
 
 use crate::agenda::{MS, SECOND};
 use crate::broker::{Purpose, Who};
 use crate::confirms::Verdict;
 use crate::links::{PublishLink, Request};
-use crate::message::{Body, To};
+use crate::message::Body;
+use crate::worker::to;
 use crate::world::{Event, World};
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct Producer {
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) body: Rc<Body>,
-    pub(crate) to: To,
+    pub(crate) due_at: Option<Timestamp>,
     pub(crate) state: Submitted,
 }
 
@@ -73,13 +74,19 @@ impl World {
     }
 
     pub(crate) fn submit(&mut self, index: usize, submission: usize) {
+        let now = self.time(0);
         let producer = &mut self.producers[index];
-        let Submission { body, to, state } = &mut producer.submissions[submission];
+        let Submission {
+            body,
+            due_at,
+            state,
+        } = &mut producer.submissions[submission];
         let Submitted::Unknown(tries) = state else {
             return;
         };
         *tries += 1;
-        let (body, to) = (Rc::clone(body), *to);
+        let to = to(&Destination::due(QueueName::tasks(), *due_at, now));
+        let body = Rc::clone(body);
         let message = self.message(&body);
         trace!(
             self,

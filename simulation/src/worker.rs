@@ -23,7 +23,7 @@ use crate::lane::Lane;
 use crate::links::{ConsumeLink, PublishLink, Request};
 use crate::message::{Body, Message, Place, To, Word, number};
 use crate::oracle::{ATTEMPTS_MAX, Fate};
-use crate::settle::{Settlement, destination, settle};
+use crate::settle::{Settlement, settle};
 use crate::triage::{self, Sight, Triage, Whole};
 use crate::world::{Event, WorkerEvent, World};
 
@@ -161,7 +161,7 @@ fn place(queue: &QueueName) -> Place {
 }
 
 /// The destinations of the protocol in this world.
-fn to(destination: &Destination) -> To {
+pub(crate) fn to(destination: &Destination) -> To {
     match destination {
         Destination::Queue(queue) => To::Place(place(queue)),
         Destination::Delayed { queue, secs } => To::Delayed(place(queue), *secs),
@@ -292,14 +292,22 @@ impl World {
                 job.task.due_at = Some(self.worker_time(index));
                 To::Place(Place::Suspect)
             }
-            Triage::Delay(wait) => to(&destination(queue, *wait)),
+            Triage::Delay(wait) if self.runs_early(*wait) => {
+                return self.wait_for_room(index, job, 1);
+            }
+            Triage::Delay(wait) => to(&Destination::after(queue, *wait)),
             Triage::Park { crashes, parked } => {
                 triage::carry_crashes(&mut job.task, *crashes);
                 triage::carry_parked(&mut job.task.carried, parked.total_secs);
-                to(&destination(queue, parked.delay))
+                to(&Destination::after(queue, parked.delay))
             }
         };
         self.send_on(index, job, to);
+    }
+
+    /// Whether what is left of a delay is ignored.
+    fn runs_early(&self, wait: Duration) -> bool {
+        self.sabotage == Some(Sabotage::RunEarly) && wait <= Duration::from_secs(1)
     }
 
     /// Publishes a task again instead of its delivery.
@@ -370,6 +378,11 @@ impl World {
 
     fn start_attempt(&mut self, index: usize, job: Job, room: usize) {
         let attempt = AttemptId::from(Uuid::from_u128(self.mint_number()));
+        let is_early = job.task.due_at.is_some_and(|due| due > self.time(0));
+        if is_early && self.clocks_agree {
+            let number = number(job.task.id);
+            self.violation(format!("task {number} is run before it is due"));
+        }
         let facts = self.oracle.facts(job.task.id);
         facts.executions += 1;
         let kills = match facts.fate {
@@ -452,7 +465,7 @@ impl World {
                 next.attempt = next.attempt.next();
                 triage::carry_parked(&mut next.carried, 0);
                 next.due_at = Some(self.worker_time(index).after(*delay));
-                let to = to(&destination(queue_name(queue), *delay));
+                let to = to(&Destination::after(queue_name(queue), *delay));
                 let next = crate::producer::body(vec![next]);
                 let mut messages = vec![(record, To::Place(Place::Results)), (next, to)];
                 if self.sabotage == Some(Sabotage::RetryBeforeRecord) {

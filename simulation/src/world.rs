@@ -1,6 +1,9 @@
 //! Everything together: processes, links, broker, store, and what breaks.
 
-use homing_protocol::AttemptId;
+use std::time::Duration;
+
+use homing_protocol::topology::DELAY_SECS_MAX;
+use homing_protocol::{AttemptId, Timestamp};
 
 use crate::Sabotage;
 use crate::agenda::{Agenda, MS, Micros, SECOND};
@@ -8,7 +11,7 @@ use crate::broker::{Broker, BrokerFrame, ClientFrame, ConnectionId, Purpose, Ver
 use crate::chance::Chance;
 use crate::collector::Collector;
 use crate::links::{Clock, ConsumeLink, PublishLink, Request};
-use crate::message::{Body, Message, Place, To};
+use crate::message::{Body, Message, Place};
 use crate::oracle::{Facts, Fate, Oracle};
 use crate::outgoing::Answered;
 use crate::producer::{Producer, Submission, Submitted};
@@ -111,6 +114,8 @@ pub(crate) struct World {
     pub(crate) tickets: u64,
     pub(crate) minted: u64,
     pub(crate) faults: u64,
+    /// Whether all clocks have been right so far.
+    pub(crate) clocks_agree: bool,
     violation: Option<String>,
     pub(crate) trace: Option<fn(&str)>,
 }
@@ -149,6 +154,7 @@ impl World {
             tickets: 0,
             minted: 0,
             faults: 0,
+            clocks_agree: true,
             violation: None,
             trace,
             chance,
@@ -189,14 +195,11 @@ impl World {
     fn furnish_producer(&mut self) {
         let mut submissions = Vec::new();
         for _ in 0..self.chance.between(1, 4) {
-            let to = match self.chance.below(6) {
-                0 => To::Delayed(Place::Tasks, self.chance.between(1, 20) as u32),
-                _ => To::Place(Place::Tasks),
-            };
-            let body = self.furnish_message();
+            let due_at = self.chance.one_in(6).then(|| self.due_time());
+            let body = self.furnish_message(due_at);
             submissions.push(Submission {
                 body,
-                to,
+                due_at,
                 state: Submitted::Unknown(0),
             });
         }
@@ -206,11 +209,21 @@ impl World {
             up: false,
             link: PublishLink::new(),
             submissions,
-            deadline: deadline.map(std::time::Duration::from_secs),
+            deadline: deadline.map(Duration::from_secs),
         });
     }
 
-    fn furnish_message(&mut self) -> std::rc::Rc<Body> {
+    /// Seconds from the beginning, or a little more than the broker can hold.
+    fn due_time(&mut self) -> Timestamp {
+        let longest = u64::from(DELAY_SECS_MAX) * 1_000;
+        let ms = match self.chance.below(4) {
+            0 => longest * self.chance.between(1, 2) + self.chance.between(1, 5_000),
+            _ => self.chance.between(1, 20_000),
+        };
+        BEGINNING.after(Duration::from_millis(ms))
+    }
+
+    fn furnish_message(&mut self, due_at: Option<Timestamp>) -> std::rc::Rc<Body> {
         let (fate, nameless) = match self.chance.below(24) {
             0 => (Fate::Spoilt, false),
             1 => (Fate::SucceedAfter(0), true),
@@ -224,17 +237,18 @@ impl World {
                     let fate = self.fate();
                     let has_deadline = self.chance.one_in(12);
                     let mut task = self.furnish_task(fate, false, has_deadline);
+                    task.due_at = due_at;
                     if has_deadline {
                         let after = self.chance.between(0, 60);
-                        task.expires_at =
-                            Some(BEGINNING.after(std::time::Duration::from_secs(after)));
+                        task.expires_at = Some(BEGINNING.after(Duration::from_secs(after)));
                     }
                     task
                 });
                 return crate::producer::body(tasks.collect());
             }
         };
-        let task = self.furnish_task(fate, nameless, false);
+        let mut task = self.furnish_task(fate, nameless, false);
+        task.due_at = due_at;
         std::rc::Rc::new(if nameless {
             Body::Nameless(task)
         } else {
@@ -801,6 +815,7 @@ impl World {
                     "fault: the clock of worker {index} is off by {step} ms"
                 );
                 self.workers[index].clock_off = step;
+                self.clocks_agree = false;
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use homing_protocol::{AttemptId, Status, TaskId};
+use homing_protocol::{AttemptId, Status, TaskId, Timestamp};
 use homing_store::{Filter, Position, Record, Store};
 
 use crate::world::eventually;
@@ -21,6 +21,7 @@ pub struct Follower {
     store: Store,
     position: Position,
     outcomes: HashMap<TaskId, Vec<Mark>>,
+    started_first: Option<Timestamp>,
 }
 
 /// What the books say.
@@ -53,6 +54,7 @@ impl Follower {
             store,
             position: Position::START,
             outcomes: HashMap::new(),
+            started_first: None,
         }
     }
 
@@ -73,6 +75,11 @@ impl Follower {
         }
     }
 
+    /// The earliest start of all attempts that gave an outcome, of those seen.
+    pub const fn started_first(&self) -> Option<Timestamp> {
+        self.started_first
+    }
+
     /// What was seen of each task that has an outcome, in order.
     pub(crate) const fn outcomes(&self) -> &HashMap<TaskId, Vec<Mark>> {
         &self.outcomes
@@ -88,16 +95,20 @@ impl Follower {
         if report.status.is_closed() {
             let marks = self.outcomes.entry(report.task).or_default();
             marks.push((report.status, report.attempt_id));
+            let before = self.started_first.unwrap_or(report.started_at);
+            self.started_first = Some(before.min(report.started_at));
         }
     }
 
-    /// Waits until `total` tasks have an outcome.
+    /// Waits until `total` tasks have an outcome, for as long as there are always
+    /// more of them: a minute without any is a failure, however many there are.
     pub async fn all(&mut self, total: usize) {
-        let what = format!("{total} tasks have an outcome");
-        eventually(&what, async || {
-            (self.catch_up().await >= total).then_some(())
-        })
-        .await;
+        let mut seen = self.catch_up().await;
+        while seen < total {
+            let what = format!("more than {seen} of {total} tasks have an outcome");
+            let more = async || Some(self.catch_up().await).filter(|now| *now > seen);
+            seen = eventually(&what, more).await;
+        }
     }
 
     /// Compares what was seen with what was submitted and what is there now.

@@ -33,4 +33,4 @@ pub use program::{
 pub use proxy::{Cut, Direction, How, Passed, Proxy};
 pub use raw::{Answer, Raw, RawMessage, RawProperties, Table};
 pub use scale::scale;
-pub use world::{TIME_MAX, World, eventually, within};
+pub use world::{TIME_MAX, World, eventually, eventually_within, within};

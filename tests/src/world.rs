@@ -200,7 +200,20 @@ impl Drop for World {
 /// # Panics
 ///
 /// Panics if it never does.
-pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(TIME_MAX, what, check).await
+}
+
+/// The same, at most for `time`.
+///
+/// # Panics
+///
+/// Panics if it takes longer.
+pub async fn eventually_within<T>(
+    time: Duration,
+    what: &str,
+    mut check: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let poll = async {
         loop {
             if let Some(value) = check().await {
@@ -209,7 +222,7 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    within(TIME_MAX, what, poll).await
+    within(time, what, poll).await
 }
 
 /// Waits for `future`, at most for `time`.

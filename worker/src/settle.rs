@@ -18,8 +18,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_protocol::topology::DELAY_SECS_MAX;
-use homing_protocol::{AttemptNumber, Destination, Policy, QueueName, Reason, Retry, Status};
+use homing_protocol::{AttemptNumber, Policy, Reason, Retry, Status};
 
 use crate::handler::{AttemptFailure, Ended};
 
@@ -61,24 +60,8 @@ pub(crate) fn settle(
     Settlement::Retry(failure, delay)
 }
 
-/// Where a task of `queue` goes that is to be delivered after `delay`: never
-/// early, so in whole seconds rounded up. What is beyond the longest delay the
-/// broker holds waits there for as long as that; its due time travels along.
-pub(crate) fn destination(queue: QueueName, delay: Duration) -> Destination {
-    if delay.is_zero() {
-        return Destination::Queue(queue);
-    }
-    let secs = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-    Destination::Delayed {
-        queue,
-        secs: u32::try_from(secs).unwrap_or(u32::MAX).min(DELAY_SECS_MAX),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const FIRST: AttemptNumber = AttemptNumber::FIRST;
@@ -155,31 +138,5 @@ mod tests {
             settlement,
             Settlement::Dead(Reason::Malformed, "no".to_owned())
         );
-    }
-
-    #[test]
-    fn no_delay_is_no_detour() {
-        let queue = QueueName::tasks();
-
-        assert_eq!(
-            destination(queue.clone(), Duration::ZERO),
-            Destination::Queue(queue)
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn a_delay_is_never_early_and_at_most_a_second_late(ms in 1_u64..400_000_000) {
-            let delay = Duration::from_millis(ms);
-
-            let Destination::Delayed { secs, .. } = destination(QueueName::tasks(), delay) else {
-                panic!("it is delayed");
-            };
-
-            let got = Duration::from_secs(secs.into());
-            let longest = Duration::from_secs(DELAY_SECS_MAX.into());
-            prop_assert!(secs >= 1 && got < delay + Duration::from_secs(1));
-            prop_assert!(got >= delay.min(longest) && got <= longest);
-        }
     }
 }

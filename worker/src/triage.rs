@@ -21,7 +21,11 @@
 //! | else                                          | run                                         |
 //!
 //! Splitting comes first because what stands in the way of one task of a bundle
-//! must not hold up the others. A worker may receive a task whose kind, or a
+//! must not hold up the others. However little is left until a task's time comes,
+//! it is not run before. That is so after a delay that was longer than the broker
+//! can hold, and where a worker's clock is behind the one that wrote the time;
+//! since a delay is a second at least, it is so once for each clock, not again and
+//! again, and such a task is late by a second at most. A worker may receive a task whose kind, or a
 //! message whose version, only others know: that is no fault of the task, and it
 //! is [parked](park) for them. The count of its crashes travels along.
 
@@ -35,10 +39,6 @@ use homing_protocol::{
 /// Returns from which a task is a suspect. A worker that dies raises the count
 /// of all it holds, so one or two mean little.
 const SUSPECT_COUNT: u32 = 3;
-
-/// How far in the future a due time may lie for the task to be run all the same:
-/// the resolution of delays, and about as well as clocks of hosts agree.
-const DUE_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// The first delay of a task for which another worker is needed: the shortest
 /// there is, since among several workers the next may be the right one.
@@ -155,9 +155,8 @@ pub(crate) fn task(envelope: &Envelope, sight: Sight<'_>) -> Triage {
     if let Some(dead) = expired(envelope, sight.now) {
         return dead;
     }
-    let wait = envelope.due_at.map(|due| due.since(sight.now));
-    if let Some(wait) = wait.filter(|wait| *wait > DUE_TOLERANCE) {
-        return Triage::Delay(wait);
+    if let Some(due) = envelope.due_at.filter(|due| *due > sight.now) {
+        return Triage::Delay(due.since(sight.now));
     }
     match (sight.known, suspect) {
         (false, _) => match park(&envelope.carried, sight.unknown_grace) {
@@ -249,7 +248,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::settle::destination;
 
     const NOW: Timestamp = Timestamp::from_ms(1_000_000_000);
 
@@ -339,12 +337,12 @@ mod tests {
     #[test]
     fn a_task_runs_unless_something_is_in_its_way() {
         let queue = QueueName::tasks();
-        let mut almost = envelope();
-        almost.due_at = Some(later(1));
-        almost.expires_at = Some(later(1));
+        let mut just = envelope();
+        just.due_at = Some(NOW);
+        just.expires_at = Some(later(1));
 
         assert_eq!(task(&envelope(), sight(&queue)), Triage::Run);
-        assert_eq!(task(&almost, sight(&queue)), Triage::Run);
+        assert_eq!(task(&just, sight(&queue)), Triage::Run);
     }
 
     #[test]
@@ -369,40 +367,63 @@ mod tests {
     #[test]
     fn a_task_that_is_not_due_waits_for_the_rest() {
         let queue = QueueName::tasks();
-        let mut early = envelope();
-        early.due_at = Some(later(30));
+        for wait in [1, 999, 30_000].map(Duration::from_millis) {
+            let mut early = envelope();
+            early.due_at = Some(NOW.after(wait));
 
-        assert_eq!(
-            task(&early, sight(&queue)),
-            Triage::Delay(Duration::from_secs(30))
-        );
+            assert_eq!(task(&early, sight(&queue)), Triage::Delay(wait));
+        }
+    }
+
+    /// Follows a task that is submitted with `delay` through a broker that is
+    /// `late` after each one it holds, to a worker whose clock is `ahead`. Answers
+    /// by how much it is run after it was due, by the worker's clock, and the
+    /// delays it took.
+    fn followed(delay: Duration, late: Duration, ahead_ms: i64) -> (i64, u32) {
+        let queue = QueueName::tasks();
+        let due = NOW.after(delay);
+        let mut envelope = envelope();
+        envelope.due_at = Some(due);
+        let by_worker = |now: Timestamp| Timestamp::from_ms(now.as_ms() + ahead_ms);
+        let mut way = Destination::due(queue.clone(), envelope.due_at, NOW);
+        let (mut now, mut hops) = (NOW, 0);
+        while let Destination::Delayed { secs, .. } = way {
+            now = now.after(Duration::from_secs(secs.into()) + late);
+            hops += 1;
+            let sight = Sight {
+                now: by_worker(now),
+                ..sight(&queue)
+            };
+            let Triage::Delay(wait) = task(&envelope, sight) else {
+                break;
+            };
+            way = Destination::after(queue.clone(), wait);
+        }
+        (by_worker(now).as_ms() - due.as_ms(), hops)
     }
 
     /// A year is 241 of the broker's longest delays: after each one the task is
     /// delivered, and put off again.
     #[test]
     fn a_delay_of_a_year_ends_when_it_is_due_and_never_before() {
-        let queue = QueueName::tasks();
-        let mut envelope = envelope();
-        let due = later(365 * 24 * 3_600);
-        envelope.due_at = Some(due);
-        let (mut now, mut hops) = (NOW, 0);
+        let year = Duration::from_hours(365 * 24);
 
-        while let Triage::Delay(wait) = task(
-            &envelope,
-            Sight {
-                now,
-                ..sight(&queue)
-            },
-        ) {
-            let Destination::Delayed { secs, .. } = destination(queue.clone(), wait) else {
-                panic!("it is delayed");
-            };
-            now = now.after(Duration::from_secs(secs.into()));
-            hops += 1;
+        assert_eq!(followed(year, Duration::ZERO, 0), (0, 241));
+    }
+
+    #[test]
+    fn a_delay_just_above_several_of_the_longest_is_not_early() {
+        let longest = Duration::from_secs(DELAY_SECS_MAX.into());
+        for times in 1..=3 {
+            for rest_ms in [1, 2, 30, 499, 500, 999, 1_000, 1_001, 1_999, 2_000] {
+                let delay = longest * times + Duration::from_millis(rest_ms);
+
+                let (late_ms, hops) = followed(delay, Duration::ZERO, 0);
+
+                assert!((0..1_000).contains(&late_ms), "{delay:?}: {late_ms} ms");
+                assert!((times + 1..=times + 2).contains(&hops), "{delay:?}: {hops}");
+            }
         }
-
-        assert_eq!((now, hops), (due, 241));
     }
 
     #[test]
@@ -575,14 +596,35 @@ mod tests {
 
             match triage {
                 Triage::Delay(wait) => {
-                    prop_assert!(wait > DUE_TOLERANCE && envelope.due_at > Some(now));
-                    let delayed = destination(queue, wait);
+                    prop_assert!(!wait.is_zero() && envelope.due_at > Some(now));
+                    let delayed = Destination::after(queue, wait);
                     let held = matches!(delayed, Destination::Delayed { secs, .. } if secs <= DELAY_SECS_MAX);
                     prop_assert!(held);
                 }
                 Triage::Dead(Reason::Expired, _) => prop_assert!(envelope.expires_at <= Some(now)),
-                _ => prop_assert!(envelope.due_at.is_none_or(|due| due.since(now) <= DUE_TOLERANCE) || returns >= 10),
+                _ => prop_assert!(envelope.due_at.is_none_or(|due| due <= now) || returns >= 10),
             }
+        }
+    }
+
+    proptest! {
+        /// What is left after the longest delays is less than the broker can hold,
+        /// or nothing but how far clocks are apart.
+        #[test]
+        fn a_delayed_task_is_never_early_and_a_second_late_at_most(
+            times in 0_u32..3, rest_ms in prop_oneof![1_u64..3_000, 1_u64..131_071_000],
+            late_ms in 0_u64..250, ahead_ms in prop_oneof![Just(0_i64), -5_000_i64..5_000],
+        ) {
+            let late = Duration::from_millis(late_ms);
+            let longest = Duration::from_secs(DELAY_SECS_MAX.into());
+            let delay = longest * times + Duration::from_millis(rest_ms);
+
+            let (started_ms, hops) = followed(delay, late, ahead_ms);
+
+            let latest_ms = 1_000 + late_ms as i64 + ahead_ms.max(0);
+            prop_assert!((0..latest_ms).contains(&started_ms), "{started_ms} ms");
+            // One more for what is left, and one for a clock that is behind.
+            prop_assert!(hops <= times + 2, "{hops} delays");
         }
     }
 

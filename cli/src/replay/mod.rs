@@ -178,6 +178,12 @@ impl ReplayArgs {
         words
     }
 
+    /// Whether its tasks are all on the command line. Others may be many, and so
+    /// may take as long as a broker needs to start again.
+    fn names_few(&self) -> bool {
+        !self.targets.is_empty() && !self.targets.contains(&Target::Stdin)
+    }
+
     /// How to wait for what was run again, if there is a short way to say it.
     fn wait(&self) -> Option<String> {
         if let Some(batch) = self.which.batch() {

@@ -11,8 +11,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt as _};
 use homing_faults::{Point, crash_point};
 use homing_producer::{Producer, SubmitError};
 use homing_protocol::{BatchId, Envelope, QueueName, Run, Status, TaskId};
@@ -26,8 +26,8 @@ use super::queues::Queues;
 use super::select::{Item, Selection};
 use crate::exit::Exit;
 use crate::output::{Line, Output, Talk};
-use crate::settings::{Link, Settings, who};
-use crate::stop::Stop;
+use crate::settings::{Link, ONE_SHOT_WINDOW, Settings, who};
+use crate::stop::{LAST_CONFIRMS_TIME, Stop};
 use crate::submit::{broker_trouble, submit_trouble};
 use crate::table::{Cell, Column, Fit};
 use crate::time::{grouped, span};
@@ -39,6 +39,9 @@ const CHUNK_MAX: u32 = 500;
 
 /// How often it is looked whether another replay has ended.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
+
+/// How to go on after an error.
+const AGAIN: &str = "the same command goes on, and no run is counted twice";
 
 /// Tasks that are named when they are left out; of others only how many.
 const NAMED_MAX: u64 = 10;
@@ -268,7 +271,10 @@ impl<'a> Replay<'a> {
         };
         let queues: Vec<_> = self.args.queue.iter().cloned().collect();
         let link = self.settings.link(&queues)?;
-        let producer = Producer::open(link.broker.clone()).await;
+        let producer = match self.args.names_few() {
+            true => Producer::open_with(link.broker.clone(), ONE_SHOT_WINDOW).await,
+            false => Producer::open(link.broker.clone()).await,
+        };
         let producer = producer.map_err(broker_trouble(&link))?;
         let pace = self.args.rate.map(|rate| Pace {
             each: Duration::from_secs(1) / rate.get(),
@@ -467,7 +473,7 @@ async fn publish(
     tools: &mut Tools,
     stop: &mut Stop,
 ) -> (Vec<Planned>, Result<(), Ended>) {
-    let (mut on_their_way, mut confirmed) = (FuturesUnordered::new(), Vec::new());
+    let on_their_way = FuturesUnordered::new();
     let mut ended = Ok(());
     for task in tasks {
         let pushed = tokio::select! {
@@ -481,22 +487,52 @@ async fn publish(
         match pushed {
             Ok(pushed) => on_their_way.push(async move { pushed.await.map(|_| task) }),
             Err(error) => {
-                ended = Err(Ended::Failed(submit_trouble(&tools.link)(error)));
+                ended = Err(Ended::Failed(submit_trouble(&tools.link, AGAIN)(error)));
                 break;
             }
         }
     }
-    // Each has a deadline of its own.
-    while let Some(answer) = on_their_way.next().await {
-        match answer {
-            Ok(task) => confirmed.push(task),
-            Err(error) if ended.is_ok() => {
-                ended = Err(Ended::Failed(submit_trouble(&tools.link)(error)));
+    let confirmed = confirmed(on_their_way, &mut ended, tools, stop).await;
+    (confirmed, ended)
+}
+
+/// Waits for the confirms of tasks, each of which has a deadline of its own.
+async fn confirmed(
+    mut on_their_way: impl Stream<Item = Result<Planned, SubmitError>> + Unpin,
+    ended: &mut Result<(), Ended>,
+    tools: &Tools,
+    stop: &mut Stop,
+) -> Vec<Planned> {
+    let mut confirmed = Vec::new();
+    loop {
+        let answer = tokio::select! {
+            answer = on_their_way.next() => answer,
+            () = no_more_confirms(ended) => None,
+            () = stop.asked() => {
+                if ended.is_ok() {
+                    *ended = Err(Ended::Interrupted);
+                    continue;
+                }
+                None
             }
-            Err(_) => {}
+        };
+        match answer {
+            Some(Ok(task)) => confirmed.push(task),
+            Some(Err(error)) if ended.is_ok() => {
+                *ended = Err(Ended::Failed(submit_trouble(&tools.link, AGAIN)(error)));
+            }
+            Some(Err(_)) => {}
+            None => return confirmed,
         }
     }
-    (confirmed, ended)
+}
+
+/// Passes once somebody who asked for the end has waited long enough.
+async fn no_more_confirms(ended: &Result<(), Ended>) {
+    match ended {
+        Err(Ended::Interrupted) => tokio::time::sleep(LAST_CONFIRMS_TIME).await,
+        _ => std::future::pending().await,
+    }
 }
 
 async fn push(tools: &mut Tools, task: &Planned) -> Result<homing_producer::Pushed, SubmitError> {

@@ -6,10 +6,11 @@
 //!
 //! # Failure
 //!
-//! Ctrl-C and every error end the same way: what is on its way gets a moment
-//! for its confirms, the journal is written, the batch stays open, and the
-//! person is told how to go on. A kill leaves the journal without its last
-//! chunk; those rows keep their ids when they are submitted again.
+//! Ctrl-C and every error end the same way, from the batch's first record to its
+//! last: what is on its way gets a moment for its confirms, the journal is
+//! written, the batch stays open, and the person is told how to go on. A kill
+//! leaves the journal without its last chunk; those rows keep their ids when they
+//! are submitted again.
 
 use std::fs::File;
 use std::io;
@@ -35,7 +36,7 @@ use super::{SubmitArgs, broker_trouble, submit_trouble};
 use crate::exit::Exit;
 use crate::output::Talk;
 use crate::settings::{Link, Settings};
-use crate::stop::Stop;
+use crate::stop::{LAST_CONFIRMS_TIME, Stop};
 use crate::trouble::Trouble;
 use crate::wait;
 
@@ -43,7 +44,8 @@ use crate::wait;
 /// recovers large queues takes minutes.
 const CONFIRM_TIME_MAX: Duration = Duration::from_mins(10);
 
-/// How long rows on their way may take once this is to end.
+/// How long rows on their way may take once this is to end, as long as there is
+/// one confirm after the other.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long a resumed batch waits until its new seal is stored: a collector that
@@ -70,11 +72,21 @@ pub(super) async fn run(
     let journal = open_journal(&plan)?;
     crash_point(Point::SubmitJournalCreated);
     let (id, label) = (plan.head.batch, plan.head.label.clone());
-    let batch = producer.resume(id, label.clone()).await;
-    let batch = batch.map_err(submit_trouble(&link))?;
-
     let talk = Talk::new(settings);
     let report = Report::new(&args, &file, plan.head.clone(), settings);
+    let mut stop = Stop::new()?;
+    let opened = tokio::select! {
+        biased;
+        () = stop.asked() => Err(Ended::Interrupted),
+        opened = producer.resume(id, label.clone()) => opened.map_err(failed(&link, id)),
+    };
+    let batch = match opened {
+        Ok(batch) => batch,
+        Err(ended) => {
+            left_open(&report, ended, &Counts::none(plan.known.len() as u64))?;
+            return Ok(Exit::Partly);
+        }
+    };
     let submission = Submission {
         args: &args,
         link: &link,
@@ -88,7 +100,7 @@ pub(super) async fn run(
         confirmed: 0,
         progress: Progress::new(&label, bytes, talk),
     };
-    let Some((exit, total)) = submission.run(source, &report).await? else {
+    let Some((exit, total)) = submission.run(source, &report, stop).await? else {
         return Ok(Exit::Partly);
     };
     if args.many.resume.is_some() {
@@ -158,6 +170,22 @@ enum Ended {
     Failed(Trouble),
 }
 
+fn failed(link: &Link, batch: BatchId) -> impl Fn(SubmitError) -> Ended + '_ {
+    let again = format!("--resume {batch} goes on with the rest");
+    move |error| Ended::Failed(submit_trouble(link, &again)(error))
+}
+
+/// Says how to go on with a batch that is not sealed.
+fn left_open(report: &Report<'_>, ended: Ended, counts: &Counts) -> Result<(), Trouble> {
+    match ended {
+        Ended::Interrupted => report.interrupted(counts),
+        Ended::Failed(trouble) => {
+            report.failed(counts);
+            Err(trouble)
+        }
+    }
+}
+
 type Confirmed = Result<(u64, TaskId), SubmitError>;
 
 struct Submission<'a> {
@@ -183,37 +211,32 @@ impl Submission<'_> {
         mut self,
         source: Source,
         report: &Report<'_>,
+        mut stop: Stop,
     ) -> Result<Option<(Exit, u64)>, Trouble> {
-        let mut stop = Stop::new()?;
-        let began = Instant::now();
-        let ended = match self.feed(source, &mut stop).await {
-            Ok(()) => Ok(()),
-            Err(ended) => {
-                self.drain(&mut stop).await;
-                Err(ended)
-            }
-        };
-        self.keep(ended.is_ok())?;
+        let (id, began) = (self.batch.id(), Instant::now());
+        let fed = self.feed(source, &mut stop).await;
+        if fed.is_err() {
+            self.drain(&mut stop).await;
+        }
+        self.keep(fed.is_ok())?;
         self.progress.clear();
         let counts = self.counts(began.elapsed());
-        match ended {
-            Ok(()) => {
-                let sealed = self.batch.seal_with(counts.total, self.ids).await;
-                sealed.map_err(submit_trouble(self.link))?;
-                report.done(&counts, &self.rejects)?;
-                let rejected = self.rejects.count() > 0;
-                let exit = if rejected { Exit::Partly } else { Exit::Done };
-                Ok(Some((exit, counts.total)))
-            }
-            Err(Ended::Interrupted) => {
-                report.interrupted(&counts)?;
-                Ok(None)
-            }
-            Err(Ended::Failed(trouble)) => {
-                report.failed(&counts);
-                Err(trouble)
-            }
+        let ended = match fed {
+            Ok(()) => tokio::select! {
+                biased;
+                () = stop.asked() => Err(Ended::Interrupted),
+                sealed = self.batch.seal_with(counts.total, self.ids) => sealed.map_err(failed(self.link, id)),
+            },
+            Err(ended) => Err(ended),
+        };
+        if let Err(ended) = ended {
+            left_open(report, ended, &counts)?;
+            return Ok(None);
         }
+        report.done(&counts, &self.rejects)?;
+        let rejected = self.rejects.count() > 0;
+        let exit = if rejected { Exit::Partly } else { Exit::Done };
+        Ok(Some((exit, counts.total)))
     }
 
     async fn feed(&mut self, source: Source, stop: &mut Stop) -> Result<(), Ended> {
@@ -273,20 +296,15 @@ impl Submission<'_> {
         let pushed = tokio::select! {
             biased;
             () = stop.asked() => return Err(Ended::Interrupted),
-            pushed = self.batch.push(&envelope, &self.args.each.queue) => pushed.map_err(self.failed())?,
+            pushed = self.batch.push(&envelope, &self.args.each.queue) => pushed.map_err(failed(self.link, self.batch.id()))?,
         };
         let confirm = async move { Ok((line, pushed.await?)) };
         self.on_their_way.push(confirm.boxed());
         Ok(())
     }
 
-    fn failed(&self) -> impl Fn(SubmitError) -> Ended + use<'_> {
-        let trouble = submit_trouble(self.link);
-        move |error| Ended::Failed(trouble(error))
-    }
-
     fn note(&mut self, confirmed: Confirmed) -> Result<(), Ended> {
-        let (row, task) = confirmed.map_err(self.failed())?;
+        let (row, task) = confirmed.map_err(failed(self.link, self.batch.id()))?;
         crash_point(Point::SubmitConfirmed);
         self.confirmed += 1;
         self.ids.add(task);
@@ -298,7 +316,9 @@ impl Submission<'_> {
     /// Gives what is on its way a moment for its confirms.
     async fn drain(&mut self, stop: &mut Stop) {
         let all = async {
-            while let Some(confirmed) = self.on_their_way.next().await {
+            while let Ok(Some(confirmed)) =
+                tokio::time::timeout(LAST_CONFIRMS_TIME, self.on_their_way.next()).await
+            {
                 // Why it ends is known already; what is confirmed still counts.
                 if let Ok((row, task)) = confirmed {
                     self.confirmed += 1;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use homing_broker::BrokerError;
 use homing_producer::SubmitError;
-use homing_protocol::{BatchId, Envelope, QueueName, TaskKind, Timestamp};
+use homing_protocol::{BatchId, Envelope, QueueName, TaskId, TaskKind, Timestamp};
 
 use crate::exit::Exit;
 use crate::output::Talk;
@@ -131,6 +131,10 @@ struct Each {
     /// One task for this kind and key: submitted twice, stored once
     #[arg(long, value_name = "KEY", conflicts_with = "rows")]
     key: Option<String>,
+
+    /// The task of this id: submitted twice, stored once
+    #[arg(long, value_name = "ID", conflicts_with_all = ["rows", "key"])]
+    id: Option<TaskId>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -155,6 +159,13 @@ pub(crate) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
             batch::run(args, rows, settings).await
         }
         None => one::run(args, settings).await,
+    }
+}
+
+impl SubmitArgs {
+    /// Whether it submits rows, and so may take long.
+    pub(crate) const fn is_batch(&self) -> bool {
+        self.many.rows.is_some()
     }
 }
 
@@ -212,13 +223,17 @@ pub(crate) fn broker_trouble(link: &Link) -> impl Fn(BrokerError) -> Trouble + '
     |error| link.trouble(&error)
 }
 
-/// A task or a record that was not submitted, or is not known to be.
-pub(crate) fn submit_trouble(link: &Link) -> impl Fn(SubmitError) -> Trouble + '_ {
-    |error| match &error {
+/// A task or a record that was not submitted, or is not known to be; `again` says
+/// how to submit it again as the same.
+pub(crate) fn submit_trouble<'a>(
+    link: &'a Link,
+    again: &'a str,
+) -> impl Fn(SubmitError) -> Trouble + 'a {
+    move |error| match &error {
         SubmitError::Encode { source, .. } => Trouble::payload(source, "what was given"),
         SubmitError::Label { source, .. } => Trouble::payload(source, "--batch"),
         SubmitError::Publish { source, .. } | SubmitError::Record { source, .. } => {
-            link.publish_trouble(source)
+            link.publish_trouble(source, again)
         }
         other => Trouble::bug(other),
     }

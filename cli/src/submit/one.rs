@@ -13,7 +13,7 @@ use super::{SubmitArgs, broker_trouble, submit_trouble};
 use crate::exit::{Exit, of_several};
 use crate::output::{Form, Output, Talk};
 use crate::record_line::RecordLine;
-use crate::settings::Settings;
+use crate::settings::{ONE_SHOT_WINDOW, Settings};
 use crate::trouble::Trouble;
 use crate::wait;
 use crate::which::now;
@@ -30,22 +30,33 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     let envelope = envelope(&args)?;
     let queue = &args.each.queue;
     let link = settings.link(std::slice::from_ref(queue))?;
-    let producer = Producer::open(link.broker.clone()).await;
+    let producer = Producer::open_with(link.broker.clone(), ONE_SHOT_WINDOW).await;
     let producer = producer.map_err(broker_trouble(&link))?;
     let mut output = Output::new(settings);
     let id = envelope.id;
+    let again = again(&args, id);
     if !args.waiting.wait {
         let sent = producer.send(&envelope, queue).await;
-        sent.map_err(submit_trouble(&link))?;
+        sent.map_err(submit_trouble(&link, &again))?;
         say_id(id, &output)?;
         return Ok(Exit::Done);
     }
 
     let talk = Talk::new(settings);
     let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
-    let reply = reply.map_err(submit_trouble(&link))?;
+    let reply = reply.map_err(submit_trouble(&link, &again))?;
     let waiting = outcome(reply, settings, &mut output, talk);
     wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
+}
+
+/// How to submit the task again, so that it stays one.
+fn again(args: &SubmitArgs, id: TaskId) -> String {
+    match (&args.each.key, &args.each.id) {
+        (None, None) => {
+            format!("the same command submits it again as the same task with --id {id}")
+        }
+        _ => "the same command submits it again as the same task".to_owned(),
+    }
 }
 
 fn say_id(id: TaskId, output: &Output) -> Result<(), Trouble> {
@@ -87,9 +98,10 @@ fn pushed(report: &Report, output: &mut Output, talk: Talk) -> Result<(), Troubl
 
 fn envelope(args: &SubmitArgs) -> Result<Envelope, Trouble> {
     let payload = payload(args.payload.as_deref())?;
-    let id = match &args.each.key {
-        Some(key) => TaskId::of_text(&format!("{} {key}", args.kind)),
-        None => new_task_id(),
+    let id = match (&args.each.key, args.each.id) {
+        (Some(key), _) => TaskId::of_text(&format!("{} {key}", args.kind)),
+        (None, Some(id)) => id,
+        (None, None) => new_task_id(),
     };
     let mut envelope = Envelope::new(id, args.kind.clone(), payload, now());
     args.each.apply(&mut envelope);

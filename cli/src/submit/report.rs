@@ -30,6 +30,20 @@ pub(super) struct Counts {
     pub(super) took: Duration,
 }
 
+impl Counts {
+    /// Of a run that submitted nothing to a batch of `total` tasks.
+    pub(super) const fn none(total: u64) -> Self {
+        Self {
+            confirmed: 0,
+            left_out: 0,
+            unconfirmed: 0,
+            rejected: 0,
+            total,
+            took: Duration::ZERO,
+        }
+    }
+}
+
 /// The same for programs.
 #[derive(Serialize)]
 struct BatchJson<'a> {

@@ -10,6 +10,7 @@
 //! | `console` | nothing |
 //! | `console unprivileged` | a user who is not root |
 //! | `console broker` | a broker, a worker for `demo.words`, a collector |
+//! | `console broker alarm …` | the same, and the broker short of memory |
 //! | `… varying` | words with digits in them are not compared |
 
 use std::fs;

@@ -60,3 +60,8 @@ fn a_returned_message_that_counts_as_confirmed_is_found() {
 fn a_final_record_that_changes_is_found() {
     is_found(Sabotage::LastWins);
 }
+
+#[test]
+fn a_task_that_is_run_a_second_early_is_found() {
+    is_found(Sabotage::RunEarly);
+}

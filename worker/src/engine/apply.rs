@@ -24,7 +24,7 @@ use crate::attempt::Frame;
 use crate::engine::ending::Cause;
 use crate::handler::{AttemptFailure, Brief};
 use crate::registry::KindEntry;
-use crate::settle::{Settlement, destination, settle};
+use crate::settle::{Settlement, settle};
 use crate::triage::{self, Triage};
 
 impl TaskDelivery {
@@ -272,7 +272,7 @@ impl Engine {
         // It has found a worker that knows it.
         triage::carry_parked(&mut next.carried, 0);
         next.due_at = Some(due_at);
-        let to = destination(QueueName::clone(&task.queue), delay);
+        let to = Destination::after(QueueName::clone(&task.queue), delay);
         let late = next.expires_at.is_some_and(|at| at <= due_at);
         let follows = || match late {
             true => too_late(&next, &task.queue),

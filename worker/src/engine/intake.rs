@@ -11,7 +11,6 @@ use homing_protocol::{
 use super::ending::Cause;
 use super::{Engine, mint, now};
 use crate::error::RunError;
-use crate::settle::destination;
 use crate::triage::{self, Sight, Triage, Whole};
 
 /// Most deliveries taken from a link at once.
@@ -186,12 +185,12 @@ impl Engine {
                 task.envelope.due_at = Some(now());
                 Destination::Queue(QueueName::suspect())
             }
-            Triage::Delay(wait) => destination(queue, wait),
+            Triage::Delay(wait) => Destination::after(queue, wait),
             Triage::Park { crashes, parked } => {
                 self.say_parked(&task.envelope.kind);
                 triage::carry_crashes(&mut task.envelope, crashes);
                 triage::carry_parked(&mut task.envelope.carried, parked.total_secs);
-                destination(queue, parked.delay)
+                Destination::after(queue, parked.delay)
             }
         };
         let is_suspect = to == Destination::Queue(QueueName::suspect());

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use homing_broker::Token;
-use homing_protocol::{QueueName, Reason, Received, TaskKind};
+use homing_protocol::{Destination, QueueName, Reason, Received, TaskKind};
 
 use super::{Engine, message_id};
 use crate::config::in_words;
-use crate::settle::destination;
 use crate::triage;
 
 /// Kinds that are named in the log; more of them are some other program's
@@ -72,7 +71,7 @@ impl Engine {
         }
         let mut again = received.clone();
         triage::carry_parked(&mut again.properties.headers, parked.total_secs);
-        let to = destination(queue.clone(), parked.delay);
+        let to = Destination::after(queue.clone(), parked.delay);
         let messages = || vec![again.again(to.clone(), message_id())];
         self.publish_instead(token, received, messages, queue).await;
     }

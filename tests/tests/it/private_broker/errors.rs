@@ -4,6 +4,7 @@ use std::path::Path;
 
 use homing_tests::{HOMING, Node, World, program_path};
 
+use super::alarm::alarm;
 use crate::sessions;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
@@ -12,7 +13,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
 const PLACE: &str = "localhost:5672";
 
 /// Sessions on the page that need a broker.
-const SESSIONS_MIN: usize = 7;
+const SESSIONS_MIN: usize = 8;
 
 /// The page's own world: without a namespace, in a broker with a user who may
 /// read only and a queue that somebody else declared.
@@ -44,11 +45,15 @@ async fn every_error_of_a_broker_reads_as_its_page_says() {
             continue;
         }
         count += 1;
-        let said = said(
-            &session,
-            &world.dir.join(format!("session-{number}")),
-            &place,
-        );
+        let folder = world.dir.join(format!("session-{number}"));
+        let alarmed = session.marker.contains(" alarm ");
+        if alarmed {
+            alarm(&node, true);
+        }
+        let said = said(&session, &folder, &place);
+        if alarmed {
+            alarm(&node, false);
+        }
         let varying = session.marker.ends_with("varying");
         let seen = |text: &str| {
             if varying {

@@ -1,7 +1,9 @@
 use homing_protocol::Status;
 use homing_tests::kind::Refuse;
-use homing_tests::{HOMING, Node, Pipeline, World, eventually};
+use homing_tests::{HOMING, Node, Pipeline, World, eventually, within};
 use tokio::task::block_in_place;
+
+use super::alarm::{VERB_TIME_MAX, alarm};
 
 /// Run again as a kind that takes them: slowly, so that the broker dies in the
 /// middle.
@@ -62,4 +64,30 @@ async fn a_replay_goes_on_when_its_broker_was_killed_and_loses_no_task() {
         (count(Status::Succeeded).await == TASKS).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_stopped_during_an_alarm_goes_on_with_the_same_run() {
+    let node = Node::start();
+    let pipeline = Pipeline::start_in(World::start_at(node.url()).await, &[]).await;
+    let world = &pipeline.world;
+    let task = pipeline.record(Refuse { amount: 1 }).await.report.task;
+    assert_eq!(pipeline.worker.stop().await, 0);
+
+    alarm(&node, true);
+    let mut replay = world.start_program("replay", HOMING, &REPLAY[..4]);
+    replay.says("the broker confirms nothing").await;
+    replay.term();
+    let code = within(VERB_TIME_MAX, "its end", replay.ended()).await;
+    alarm(&node, false);
+    let again = world.homing(&REPLAY[..4]).await;
+    let _worker = world.start_program("takes-all", HOMING, &TAKES_ALL);
+
+    assert_eq!((code, again.code), (3, 0), "{} {again:?}", replay.stderr());
+    let succeeded = async || {
+        let record = pipeline.store.record(task).await.unwrap().unwrap();
+        (record.report.status == Status::Succeeded).then_some(record)
+    };
+    let record = eventually("it has succeeded", succeeded).await;
+    assert_eq!(record.report.run.get(), 2);
 }
