@@ -11,7 +11,8 @@
 //! A delivery is acked only with the store's proof that it is committed. What
 //! cannot be read is stored as it is, so no message ever blocks its queue. What
 //! a message on `results` means is decided by the exchange it came through,
-//! which the broker sets, never by its headers.
+//! which the broker sets, never by its headers. A dead letter that only lost its
+//! way is not stored but sent on, and acked once that is confirmed.
 //!
 //! # Failure
 //!
@@ -27,6 +28,7 @@ mod error;
 mod open;
 mod receive;
 mod refused;
+mod stray;
 mod write;
 
 use std::future::Future;
@@ -41,6 +43,7 @@ pub use error::CollectorError;
 
 use open::open;
 use receive::Consumers;
+use stray::Strays;
 use write::WriteThread;
 
 /// Why a collector ended without an error: it was told to.
@@ -79,6 +82,7 @@ pub async fn run(
         Ok::<_, CollectorError>(Consumers {
             results: broker.consumer(Source::Results, config.prefetch).await?,
             dead: broker.consumer(Source::Dead, config.prefetch_dead).await?,
+            strays: Strays::new(Arc::clone(&broker)),
         })
     };
     let mut consumers = tokio::select! {

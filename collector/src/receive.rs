@@ -12,6 +12,7 @@ use homing_store::Entry;
 
 use crate::decode;
 use crate::error::CollectorError;
+use crate::stray::Strays;
 use crate::write::{Item, WriteThread};
 
 /// Most deliveries taken from a link at once; the others wait for a moment
@@ -20,10 +21,10 @@ const TAKE_MAX: usize = 100;
 
 /// The links deliveries come over: one for each queue, so that a dead letter
 /// that kills its link does not stop the outcomes.
-#[derive(Debug)]
 pub(crate) struct Consumers {
     pub(crate) results: Consumer,
     pub(crate) dead: Consumer,
+    pub(crate) strays: Strays,
 }
 
 impl Consumers {
@@ -91,9 +92,10 @@ impl Consumers {
             delivery = self.dead.recv() => {
                 let delivery = delivery.ok_or_else(|| ended(topology.dead()))?;
                 let now = Timestamp::from(SystemTime::now());
-                let entries = vec![decode::dead(delivery.received, topology, now)];
-                let token = delivery.token;
-                Ok(vec![Item { entries, token }])
+                let letter = decode::dead(delivery.received, topology, now);
+                let token = self.strays.send_on(&letter, delivery.token).await;
+                let entries = vec![Entry::Dead(letter)];
+                Ok(token.map(|token| Item { entries, token }).into_iter().collect())
             }
         }
     }
@@ -102,6 +104,7 @@ impl Consumers {
     pub(crate) async fn close(self) {
         self.results.close().await;
         self.dead.close().await;
+        self.strays.close().await;
     }
 }
 

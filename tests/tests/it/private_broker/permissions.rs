@@ -65,7 +65,7 @@ const ROLES: [Role; 4] = [
     Role {
         user: "collector",
         row: "| collector |",
-        writes: &[],
+        writes: &["tasks"],
         reads: &["results", "dead"],
     },
 ];
