@@ -10,7 +10,7 @@ use amqprs::channel::{
     QueueBindArguments, QueueDeclareArguments,
 };
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::caution::Caution;
 use super::convert::{from_amqp, from_plain};
@@ -21,6 +21,9 @@ use super::session::{Session, passive};
 use crate::InboxEvent;
 use crate::consumer::{Answer, Command, ConsumerEnd, Delivery, Token, Wish};
 use crate::error::BrokerError;
+
+/// `connection-forced`: an operator, or an orderly stop of the broker.
+const FORCED: u16 = 320;
 
 /// Deliveries or answers handled before the other is looked at.
 const BURST: usize = 256;
@@ -48,6 +51,8 @@ pub(super) struct ConsumeLink {
     user: String,
     queue: String,
     prefetch: NonZeroU16,
+    /// What the subscription asked for.
+    asked: u16,
     settings: Arc<Settings>,
     remedy: Remedy,
     end: ConsumerEnd,
@@ -83,6 +88,7 @@ impl ConsumeLink {
             user: settings.url.user.clone(),
             queue,
             prefetch,
+            asked: 0,
             settings: Arc::clone(settings),
             remedy,
             end,
@@ -104,26 +110,23 @@ impl ConsumeLink {
 
     async fn open(&self, generation: &Generation, events: &mut Events) -> Result<Channel, End> {
         let channel = generation.channel().await?;
-        let prefetch = self.caution.prefetch(self.prefetch.get());
-        let opened = async {
-            generation
-                .call(channel.queue_declare(passive(&self.queue)))
-                .await?;
-            let qos = BasicQosArguments::new(0, prefetch, false);
-            generation.call(channel.basic_qos(qos)).await
-        };
-        match opened.await {
-            Ok(()) => Ok(channel),
+        let there = channel.queue_declare(passive(&self.queue));
+        match generation.call(there).await {
+            Ok(_) => Ok(channel),
             Err(end) => Err(refused(&self.place, &self.user, &self.queue, events, end)),
         }
     }
 
+    /// RabbitMQ gives a prefetch to the subscriptions that begin after it is set.
     async fn subscribe(
-        &self,
+        &mut self,
         generation: &Generation,
         channel: &Channel,
         events: &mut Events,
     ) -> Result<Receiving, End> {
+        self.asked = self.caution.prefetch(self.prefetch.get());
+        let qos = BasicQosArguments::new(0, self.asked, false);
+        generation.call(channel.basic_qos(qos)).await?;
         let consume = BasicConsumeArguments::new(&self.queue, "")
             .manual_ack(true)
             .finish();
@@ -150,20 +153,16 @@ impl ConsumeLink {
         session: &mut Session,
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
-        let mut past_it = false;
         for Command::Answer(_, answer) in &*commands {
             if *answer == Answer::Ack {
-                past_it |= self.caution.acked();
+                self.caution.acked();
             }
         }
-        session.answer(generation, commands).await?;
-        if past_it {
-            return Err(End::Again);
-        }
-        Ok(())
+        session.answer(generation, commands).await
     }
 
-    /// Subscribes, or ends the subscription, as is wished now.
+    /// Subscribes, or ends the subscription, as is wished now; or begins it anew,
+    /// with another prefetch.
     async fn follow(
         &mut self,
         generation: &Generation,
@@ -171,26 +170,26 @@ impl ConsumeLink {
         receiving: &mut Option<Receiving>,
         events: &mut Events,
     ) -> Result<(), End> {
-        if self.wish() == Wish::Receive {
-            if receiving.is_none() {
-                self.end.quiet.send_replace(false);
-                // The first delivery may end it before the broker's answer is read.
-                self.caution.receives(Instant::now());
-                let channel = &session.channel;
-                *receiving = Some(self.subscribe(generation, channel, events).await?);
+        let receives = self.wish() == Wish::Receive;
+        let anew = self.asked != self.caution.prefetch(self.prefetch.get());
+        if (!receives || anew)
+            && let Some((subscription, mut messages)) = receiving.take()
+        {
+            let cancel = BasicCancelArguments::new(&subscription);
+            generation
+                .call(session.channel.basic_cancel(cancel))
+                .await?;
+            messages.close();
+            while let Ok(message) = messages.try_recv() {
+                self.deliver(session, message)?;
             }
-            return Ok(());
         }
-        let Some((subscription, mut messages)) = receiving.take() else {
-            return Ok(());
-        };
-        let cancel = BasicCancelArguments::new(&subscription);
-        generation
-            .call(session.channel.basic_cancel(cancel))
-            .await?;
-        messages.close();
-        while let Ok(message) = messages.try_recv() {
-            self.deliver(session, message)?;
+        if receives && receiving.is_none() {
+            self.end.quiet.send_replace(false);
+            // The first delivery may end it before the broker's answer is read.
+            self.caution.receives(Instant::now());
+            let channel = &session.channel;
+            *receiving = Some(self.subscribe(generation, channel, events).await?);
         }
         Ok(())
     }
@@ -278,7 +277,12 @@ impl ConsumeLink {
             }
             tokio::select! {
                 biased;
-                Some(event) = events.recv() => gone(event, receiving.is_none())?,
+                Some(event) = events.recv() => {
+                    if matches!(event, Event::Closed { code: FORCED, .. }) {
+                        self.caution.refused();
+                    }
+                    gone(event, receiving.is_none())?;
+                }
                 _ = said.recv_many(&mut answers, BURST) => {
                     self.answer(generation, &mut session, &mut answers).await?;
                 }
@@ -290,9 +294,18 @@ impl ConsumeLink {
                         self.deliver(&mut session, message)?;
                     }
                 }
+                () = lasting(self.caution.lasting_at()) => self.caution.lasts(),
                 () = self.wish_changed(), if !self.dropped => {}
             }
         }
+    }
+}
+
+/// Waits until then; for ever if there is no such time.
+async fn lasting(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -66,7 +66,7 @@ const ROLES: [Role; 4] = [
         user: "collector",
         row: "| collector |",
         writes: &["tasks"],
-        reads: &["results", "dead"],
+        reads: &["results", "dead", "quarantine"],
     },
 ];
 
