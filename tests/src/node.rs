@@ -27,6 +27,23 @@ impl Node {
         Self::start_with(&[])
     }
 
+    /// The same with these lines in its `rabbitmq.conf`. RabbitMQ 4.3 takes up
+    /// some settings only when it starts.
+    pub fn start_set(settings: &[&str]) -> Self {
+        let flags = settings.iter().flat_map(|setting| ["--set", setting]);
+        Self::start_with(&flags.collect::<Vec<_>>())
+    }
+
+    /// One that takes back what is held longer than `secs` seconds without an
+    /// ack, some seconds after.
+    pub fn start_impatient(secs: u64) -> Self {
+        let node = Self::start_set(&[&format!("consumer_timeout = {}", secs * 1_000)]);
+        // Up to 4.2 each channel looks at the clock this often only, 60 s by
+        // default, and rabbitmq.conf has no name for it.
+        node.eval("application:set_env(rabbit, channel_tick_interval, 1000).");
+        node
+    }
+
     /// The same with RabbitMQ's management API.
     pub fn start_with_management() -> Self {
         Self::start_with(&["--management"])
@@ -113,19 +130,6 @@ impl Node {
     /// `rabbitmqctl eval` does, in milliseconds.
     pub fn eval(&self, expression: &str) -> String {
         self.run("eval", &[expression])
-    }
-
-    /// Has it take back what is held longer than `secs` seconds without an ack,
-    /// within a second or two after. It holds for connections made after this,
-    /// and until it is started again.
-    pub fn set_consumer_timeout(&self, secs: u64) {
-        let ms = secs * 1_000;
-        // Each channel looks at the clock this often only, 60 s by default.
-        let set = format!(
-            "application:set_env(rabbit, consumer_timeout, {ms}), \
-             application:set_env(rabbit, channel_tick_interval, 1000)."
-        );
-        self.ctl(&["eval", &set]);
     }
 
     /// The name that it has in a cluster.

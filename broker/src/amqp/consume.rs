@@ -320,7 +320,8 @@ pub(super) fn gone(event: Event, cancelled: bool) -> Result<(), End> {
         // RabbitMQ from 4.3 on says no more when it is the timeout.
         Event::Cancelled if !cancelled => Err(End::Broken(
             "it ended the consumer: the queue is gone, or a task was held longer than its \
-             consumer_timeout; then raise that in rabbitmq.conf, or shorten the timeouts of the kinds"
+             consumer_timeout, and runs again; then raise consumer_timeout in rabbitmq.conf, or \
+             shorten the timeouts of the kinds"
                 .to_owned(),
         )),
         _ => Ok(()),
