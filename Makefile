@@ -88,8 +88,7 @@ fuzz: ## Look for bytes that break a reader (SECONDS_EACH=60 or RUNS_EACH=, TARG
 	@scripts/fuzz $(TARGETS)
 
 .PHONY: examples
-examples: ## Run every example, with its results checked
-	@scripts/setup
+examples: binaries ## Run every example, with its results checked
 	@scripts/setup python
 	@scripts/examples
 
