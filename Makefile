@@ -88,7 +88,8 @@ fuzz: ## Look for bytes that break a reader (SECONDS_EACH=60 or RUNS_EACH=, TARG
 	@scripts/fuzz $(TARGETS)
 
 .PHONY: examples
-examples: binaries ## Run every example, with its results checked
+examples: ## Run every example, with its results checked
+	@scripts/setup
 	@scripts/setup python
 	@scripts/examples
 
