@@ -311,8 +311,8 @@ pub(super) fn gone(event: Event, cancelled: bool) -> Result<(), End> {
     match event {
         Event::Closed { code: 406, text } if text.contains(TIMED_OUT) => Err(End::Broken(format!(
             "a task was held longer than its consumer_timeout, so it took back all that this \
-                 worker holds, and runs it again; raise consumer_timeout in rabbitmq.conf, or \
-                 shorten the timeouts of the kinds ({text})"
+             worker holds, and runs it again; raise consumer_timeout in rabbitmq.conf, or \
+             shorten the timeouts of the kinds ({text})"
         ))),
         Event::Closed { text, .. } => Err(End::Broken(text)),
         // RabbitMQ from 4.3 on says no more when it is the timeout.
