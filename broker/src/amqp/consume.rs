@@ -322,18 +322,17 @@ const TIMED_OUT: &str = "delivery acknowledgement";
 
 pub(super) fn gone(event: Event, cancelled: bool) -> Result<(), End> {
     match event {
-        Event::Closed { code: 406, text } if text.contains(TIMED_OUT) => {
-            Err(End::Broken(format!(
-                "a task was held longer than its consumer_timeout, so it took back all that this \
-                 worker holds, and runs it again; raise consumer_timeout in rabbitmq.conf, or \
-                 shorten the timeouts of the kinds ({text})"
-            )))
-        }
+        Event::Closed { code: 406, text } if text.contains(TIMED_OUT) => Err(End::Broken(format!(
+            "a task was held longer than its consumer_timeout, so it took back all that this \
+             worker holds, and runs it again; raise consumer_timeout in rabbitmq.conf, or \
+             shorten the timeouts of the kinds ({text})"
+        ))),
         Event::Closed { text, .. } => Err(End::Broken(text)),
         // RabbitMQ from 4.3 on says no more when it is the timeout.
         Event::Cancelled if !cancelled => Err(End::Broken(
             "it ended the consumer: the queue is gone, or a task was held longer than its \
-             consumer_timeout; then raise that in rabbitmq.conf, or shorten the timeouts of the kinds"
+             consumer_timeout, and runs again; then raise consumer_timeout in rabbitmq.conf, or \
+             shorten the timeouts of the kinds"
                 .to_owned(),
         )),
         _ => Ok(()),
