@@ -12,6 +12,8 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use homing_broker::{Broker, BrokerError, Consumer, Delivery, Source};
 use homing_protocol::topology::Topology;
 use tokio::time::{Instant, sleep_until};
@@ -29,6 +31,9 @@ pub(crate) struct Quarantine {
 enum State {
     /// It is not time yet.
     Waiting,
+    /// Kept here, so that whoever stops waiting for the next letter does not begin
+    /// anew: a link that is given up may have returned a letter, which counts.
+    Opening(BoxFuture<'static, Result<Consumer, BrokerError>>),
     Open(Consumer),
     /// Not permitted, or what comes first there is not to be touched; its delivery
     /// is held, so that nothing else comes.
@@ -54,7 +59,11 @@ impl Quarantine {
                 State::Open(consumer) => consumer.recv().await,
                 State::Waiting => {
                     sleep_until(self.opens_at).await;
-                    self.open().await;
+                    self.state = State::Opening(open(Arc::clone(&self.broker)));
+                    continue;
+                }
+                State::Opening(opening) => {
+                    self.state = opened(opening.await);
                     continue;
                 }
             };
@@ -70,20 +79,6 @@ impl Quarantine {
             delivery.received.deaths.retain(|death| death.queue != dead);
             return delivery;
         }
-    }
-
-    async fn open(&mut self) {
-        let opened = self
-            .broker
-            .consumer(Source::Quarantine, NonZeroU16::MIN)
-            .await;
-        self.state = match opened {
-            Ok(consumer) => State::Open(consumer),
-            Err(error) => {
-                say_unopened(&error);
-                State::Closed { _held: None }
-            }
-        };
     }
 
     fn leave(&mut self, delivery: Delivery) {
@@ -105,7 +100,7 @@ impl Quarantine {
     pub(crate) const fn consumer(&self) -> Option<&Consumer> {
         match &self.state {
             State::Open(consumer) => Some(consumer),
-            State::Waiting | State::Closed { .. } => None,
+            State::Waiting | State::Opening(_) | State::Closed { .. } => None,
         }
     }
 
@@ -124,9 +119,20 @@ impl Quarantine {
     }
 }
 
-fn say_unopened(error: &BrokerError) {
-    tracing::warn!(
-        %error,
-        "what is in quarantine stays there: {error}; `read` on it lets this collector store it",
-    );
+fn open(broker: Arc<dyn Broker>) -> BoxFuture<'static, Result<Consumer, BrokerError>> {
+    async move { broker.consumer(Source::Quarantine, NonZeroU16::MIN).await }.boxed()
+}
+
+fn opened(opened: Result<Consumer, BrokerError>) -> State {
+    match opened {
+        Ok(consumer) => State::Open(consumer),
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "what is in quarantine stays there: {error}; `read` on it lets this collector \
+                 store it",
+            );
+            State::Closed { _held: None }
+        }
+    }
 }

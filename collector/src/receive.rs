@@ -92,7 +92,7 @@ impl Consumers {
 
     /// Hands an item over, which may take hours while the store fails.
     async fn store(
-        &self,
+        &mut self,
         item: Item,
         thread: &WriteThread,
         stalls: &mut watch::Receiver<bool>,

@@ -221,6 +221,7 @@ async fn a_store_that_somebody_else_locks_delays_outcomes_and_loses_none() {
 #[tokio::test]
 async fn what_collectors_died_over_ten_times_is_stored_by_one_that_works() {
     const DEAD: u64 = 3;
+    const OUTCOMES: u64 = 300;
     assert!(is_enabled(), "run the tests by `make test`");
     let world = World::start().await;
     let nobody = |n| Message {
@@ -256,12 +257,19 @@ async fn what_collectors_died_over_ten_times_is_stored_by_one_that_works() {
         let letters = store.dead(10).await.unwrap();
         (letters.len() == DEAD as usize).then_some(letters)
     });
+    // They come although others do meanwhile.
+    let outcome = |n| message(&report(&envelope(n), Status::Succeeded, 1), 0);
+    let outcomes = publish(&world, (0..OUTCOMES).map(outcome));
+    let (letters, ()) = tokio::join!(letters, outcomes);
 
-    for letter in letters.await {
+    for letter in letters {
         assert_eq!(letter.reason, Reason::Unroutable, "{letter:?}");
     }
+    let taken = async || world.waiting().await.is_empty().then_some(());
+    eventually("all is received", taken).await;
     stop.send(()).unwrap();
-    assert_eq!(collecting.await.unwrap().unwrap().stored, DEAD);
+    let stored = collecting.await.unwrap().unwrap().stored;
+    assert_eq!(stored, DEAD + OUTCOMES);
     assert_eq!(world.waiting().await, []);
 }
 
