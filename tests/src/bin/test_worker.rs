@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use homing_tests::kind::{
     Abort, Again, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Jam, JamBy, Later, Odd,
-    Panic, PanicWith, Refuse, Secret, Sleep, Slow, TooLittle,
+    Panic, PanicWith, Refuse, Secret, Single, Sleep, Slow, TooLittle,
 };
 use homing_tests::{Journal, JournalWriter};
 use homing_worker::{Attempt, AttemptError, Worker, worker_main};
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             .handler(abort)
             .blocking_handler(die)
             .handler(gate)
+            .handler(single)
             .blocking_handler(block)
             .handler(slow)
             .blocking_handler(hang)
@@ -131,8 +132,16 @@ fn overflow(depth: u64) -> u64 {
 }
 
 async fn gate(task: Gate, attempt: Runs) -> Result<(), AttemptError> {
+    opened(&task.file, &attempt).await
+}
+
+async fn single(task: Single, attempt: Runs) -> Result<(), AttemptError> {
+    opened(&task.file, &attempt).await
+}
+
+async fn opened(file: &Path, attempt: &Runs) -> Result<(), AttemptError> {
     attempt.state().began(attempt.task_id())?;
-    while !task.file.exists() {
+    while !file.exists() {
         tokio::time::sleep(LOOK).await;
     }
     Ok(attempt.state().ended(attempt.task_id())?)
