@@ -120,6 +120,13 @@ impl<T> Outgoing<T> {
         self.confirms.waiting()
     }
 
+    /// Those on the current connection that are not given up.
+    pub(super) fn written(&mut self) -> impl Iterator<Item = &T> {
+        let pendings = self.confirms.waiting_mut();
+        let pendings = pendings.filter(|pending| !pending.silent);
+        pendings.map(|pending| &pending.item)
+    }
+
     /// Whether nothing is in here.
     pub(super) fn is_empty(&self) -> bool {
         !self.is_waiting() && self.unconfirmed() == 0 && self.refused.is_empty()

@@ -249,16 +249,12 @@ impl PublishLink {
         let route = |request: &Request| topology.route(&request.message.destination);
         let is_to_it =
             |request: &Request| text.contains(&format!("exchange '{}'", route(request).0));
-        let mut written = 0;
-        self.outgoing.give_up(Instant::now(), |request, waited| {
-            written += usize::from(waited.written && is_to_it(request));
-            false
-        });
+        let alone = self.outgoing.written().filter(|it| is_to_it(it)).count() == 1;
         self.outgoing.give_up(Instant::now(), |request, waited| {
             if !waited.written || !is_to_it(request) {
                 return false;
             }
-            let barred = request.barred.again(written == 1, waited.unanswered);
+            let barred = request.barred.again(alone, waited.unanswered);
             if std::mem::replace(&mut request.barred, barred) == Barred::Never {
                 return false;
             }
