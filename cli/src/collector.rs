@@ -94,7 +94,9 @@ async fn announce(link: &Link, store: &Setting<StoreUrl>, talk: Talk) -> Result<
             let tasks: u64 = kinds.iter().map(|kind| kind.counts.total()).sum();
             format!("{} stored", grouped(tasks))
         }
-        Err(StoreError::Missing { path }) if has_folder(&path) => "new".to_owned(),
+        Err(StoreError::Missing { .. }) if store.value.path().is_none_or(has_folder) => {
+            "new".to_owned()
+        }
         Err(StoreError::Older { .. }) => "to be migrated".to_owned(),
         // The collector meets the same, and knows whether it ends it.
         Err(_) => return Ok(()),

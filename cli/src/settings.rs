@@ -42,7 +42,9 @@ pub(crate) struct Settings {
     #[arg(long, global = true, value_name = "URL", verbatim_doc_comment)]
     pub(crate) broker: Option<String>,
 
-    /// sqlite:FILE [env: HOMING_STORE]
+    /// sqlite:FILE or
+    /// postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    /// [env: HOMING_STORE]
     /// [default: sqlite:homing.db]
     #[arg(long, global = true, value_name = "URL", verbatim_doc_comment)]
     pub(crate) store: Option<String>,

@@ -10,7 +10,7 @@ use std::io;
 
 use homing_broker::{BrokerError, PublishError};
 use homing_protocol::{EncodeError, chain};
-use homing_store::{StoreError, UrlError};
+use homing_store::{Place, StoreError, UrlError};
 
 use crate::exit::Exit;
 
@@ -171,18 +171,23 @@ impl Trouble {
             _ => Exit::Unreachable,
         };
         let what = store_text(error);
+        let missing = match error {
+            StoreError::Missing {
+                store: Place::Database(_),
+            } => "create the database (`createdb`), and start a collector once: it makes the rest",
+            _ => {
+                "run it where the collector runs, or name the store: HOMING_STORE=sqlite:/path/homing.db"
+            }
+        };
         let (exit, fix) = match error {
-            StoreError::Missing { .. } => (
-                Exit::Unreachable,
-                "run it where the collector runs, or name the store: HOMING_STORE=sqlite:/path/homing.db",
-            ),
+            StoreError::Missing { .. } => (Exit::Unreachable, missing),
             StoreError::NoDirectory { .. } => (
                 Exit::Config,
                 "create the directory, or name another store: --store sqlite:PATH",
             ),
             StoreError::Foreign { .. } => (
                 Exit::Config,
-                "name another file, or none that exists yet: --store sqlite:PATH",
+                "name another one, or none that exists yet: --store sqlite:PATH",
             ),
             StoreError::Newer { .. } => (
                 Exit::Config,
@@ -196,7 +201,25 @@ impl Trouble {
                 refused(source),
                 "give this user the right to write the file and its directory, or name another: --store sqlite:PATH",
             ),
+            StoreError::Busy {
+                store: Place::Database(_),
+            } => (
+                Exit::Unreachable,
+                "try again; `pg_locks` and `pg_stat_activity` name who holds it",
+            ),
             StoreError::Busy { .. } => (Exit::Unreachable, "try again; `fuser` names who holds it"),
+            StoreError::Unreachable { .. } => (
+                Exit::Unreachable,
+                "see that the server runs and takes connections from here, then try again",
+            ),
+            StoreError::Denied { .. } => (
+                Exit::Denied,
+                "check the user and the password, and what the user may do: docs/stores.md",
+            ),
+            StoreError::Tls { .. } => (
+                Exit::Config,
+                "check `sslmode` and `sslrootcert`: docs/stores.md",
+            ),
             StoreError::Full { .. } => (Exit::Unreachable, "free some room; nothing is lost"),
             StoreError::Disk { .. } => (Exit::Unreachable, "check the disk; nothing acked is lost"),
             StoreError::Rejected { .. } => (
@@ -216,7 +239,9 @@ impl Trouble {
 
     /// A text that names no store.
     pub(crate) fn store_url(error: &UrlError) -> Self {
-        Self::new(Exit::Config, chain(error)).fix("sqlite:PATH, such as sqlite:homing.db")
+        Self::new(Exit::Config, chain(error)).fix(
+            "sqlite:PATH, such as sqlite:homing.db, or postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+        )
     }
 
     /// A payload that cannot travel.
@@ -245,19 +270,15 @@ fn store_text(error: &StoreError) -> String {
         StoreError::Newer {
             found,
             supported,
-            path,
+            store,
         } => format!(
-            "the store {} has schema {found}, but this version reads up to {supported}",
-            path.display()
+            "the store {store} has schema {found}, but this version reads up to {supported}"
         ),
         StoreError::Older {
             found,
             supported,
-            path,
-        } => format!(
-            "the store {} has schema {found}, but this version reads {supported}",
-            path.display()
-        ),
+            store,
+        } => format!("the store {store} has schema {found}, but this version reads {supported}"),
         StoreError::Unreadable { source, .. } | StoreError::Unwritable { source, .. } => {
             format!("{error}: {}", plain_cause(source))
         }

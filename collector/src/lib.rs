@@ -19,7 +19,8 @@
 //! While the store cannot be written, nothing is acked and nothing more is asked
 //! for: outcomes wait in their queue. The same
 //! group is tried again until it is stored, in the file that is at the store's
-//! path then. What the store refuses by itself is kept in it as a dead letter. A crash between commit and ack
+//! path then, or over another connection: whether the commit before took place is
+//! not asked, since writing it again changes nothing. What the store refuses by itself is kept in it as a dead letter. A crash between commit and ack
 //! brings entries again, which changes nothing in the store.
 
 mod config;
@@ -77,7 +78,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<Stopped, CollectorError> {
     let mut stop = pin!(stop);
-    let Some(writer) = open(store, stop.as_mut()).await? else {
+    let Some(mut writer) = open(store, stop.as_mut()).await? else {
         return Ok(Stopped { stored: 0 });
     };
     let links = async {
@@ -89,9 +90,15 @@ pub async fn run(
         links = links => links?,
         () = stop.as_mut() => return Ok(Stopped { stored: 0 }),
     };
+    // A store that is away again is waited for as soon as there is something to
+    // write.
+    let stored = match writer.stored() {
+        Err(error) if !error.is_transient() => return Err(error.into()),
+        stored => stored.ok(),
+    };
     tracing::info!(
         store.url = %store,
-        store.tasks = writer.stored()?,
+        store.tasks = stored,
         "collecting from {} into {store}",
         broker.place(),
     );

@@ -303,7 +303,9 @@ fn write_whole<S: Sink>(
         patient
             .stalled
             .send_if_modified(|stalled| !std::mem::replace(stalled, true));
-        if patient.ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+        // Not all at once who lost the same server.
+        let some = pause.mul_f64(rand::random_range(0.5..1.0));
+        if patient.ended.recv_timeout(some) == Err(RecvTimeoutError::Disconnected) {
             return Ok(None);
         }
         pause = (pause * 2).min(PAUSE_MAX);
@@ -341,6 +343,7 @@ impl Stall {
 #[cfg(test)]
 mod tests {
     use homing_protocol::{Digest, Report, Run, Status, TaskId};
+    use homing_store::Place;
     use uuid::Uuid;
 
     use super::*;
@@ -378,15 +381,17 @@ mod tests {
         (patience, Patient { ended, stalled })
     }
 
+    fn store() -> Place {
+        Place::File("a.db".into())
+    }
+
     fn full() -> StoreError {
-        StoreError::Full {
-            path: "a.db".into(),
-        }
+        StoreError::Full { store: store() }
     }
 
     fn corrupt() -> StoreError {
         StoreError::Corrupt {
-            path: "a.db".into(),
+            store: store(),
             detail: String::new(),
         }
     }
@@ -455,9 +460,10 @@ mod tests {
                 _ => false,
             };
             if entries.iter().any(refuses) {
-                let path = "a.db".into();
-                let detail = "no".to_owned();
-                return Err(StoreError::Rejected { path, detail });
+                return Err(StoreError::Rejected {
+                    store: store(),
+                    detail: "no".to_owned(),
+                });
             }
             self.stored.extend_from_slice(entries);
             Ok(Stored)

@@ -68,8 +68,18 @@ pub fn store_url(bytes: &[u8]) {
         return;
     };
     if let Ok(url) = text.parse::<StoreUrl>() {
+        let Some(path) = url.path() else {
+            // Of a database the password is not shown.
+            let shown = url.to_string();
+            assert!(shown.starts_with("postgres://"));
+            assert_eq!(
+                shown.parse::<StoreUrl>().map(|url| url.to_string()),
+                Ok(shown)
+            );
+            return;
+        };
         assert_eq!(url.to_string(), text);
-        assert!(!url.path().as_os_str().is_empty());
+        assert!(!path.as_os_str().is_empty());
     }
 }
 

@@ -45,6 +45,19 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A batch of which only tasks are stored.
+    pub(crate) const fn unrecorded(id: BatchId, counts: Counts) -> Self {
+        Self {
+            id,
+            label: String::new(),
+            opened_at: None,
+            sealed_at: None,
+            recorded_at: None,
+            total: None,
+            counts,
+        }
+    }
+
     /// How many tasks wait, are delayed or running: nothing is stored of them,
     /// or only that they were replayed. `None` while the batch is open.
     pub fn pending(&self) -> Option<u64> {

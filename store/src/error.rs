@@ -3,17 +3,19 @@ use std::path::PathBuf;
 
 use homing_protocol::{DecodeError, TaskId};
 
+use crate::place::Place;
 use crate::position::Position;
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The file does not exist. A collector creates it; reading never does.
-    #[error("no store here: {} does not exist", path.display())]
+    /// The file, the database or our schema in it does not exist. A collector
+    /// creates a file and a schema; reading never does.
+    #[error("no store here: {store} does not exist")]
     Missing {
-        /// The file.
-        path: PathBuf,
+        /// The store.
+        store: Place,
     },
     /// The directory the file is to be created in does not exist.
     #[error("cannot create the store {}: its directory does not exist", path.display())]
@@ -21,22 +23,21 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is something else: no SQLite database, or another program's.
-    #[error("{} is not a store of Homing: {what}", path.display())]
+    /// It is something else: no SQLite database, or another program's.
+    #[error("{store} is not a store of Homing: {what}")]
     Foreign {
-        /// The file.
-        path: PathBuf,
+        /// The store.
+        store: Place,
         /// What it is instead.
         what: &'static str,
     },
     /// A newer version of Homing wrote it.
     #[error(
-        "the store {} has schema {found}, but this version reads up to {supported}: use a newer one",
-        path.display()
+        "the store {store} has schema {found}, but this version reads up to {supported}: use a newer one"
     )]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The store.
+        store: Place,
         /// Its schema.
         found: u32,
         /// The newest this build knows.
@@ -44,12 +45,11 @@ pub enum StoreError {
     },
     /// An older version wrote it, and no collector has migrated it yet.
     #[error(
-        "the store {} has schema {found}, but this version reads {supported}: start its collector once to migrate it",
-        path.display()
+        "the store {store} has schema {found}, but this version reads {supported}: start its collector once to migrate it"
     )]
     Older {
-        /// The file.
-        path: PathBuf,
+        /// The store.
+        store: Place,
         /// Its schema.
         found: u32,
         /// The one this build reads.
@@ -74,23 +74,23 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Another process holds it longer than anybody should.
-    #[error("the store {} is locked by another process", path.display())]
+    #[error("the store {store} is locked by another process")]
     Busy {
-        /// The file.
-        path: PathBuf,
+        /// The store.
+        store: Place,
     },
     /// The disk is full.
-    #[error("no space left for the store {}", path.display())]
+    #[error("no space left for the store {store}")]
     Full {
-        /// The file.
-        path: PathBuf,
+        /// The store.
+        store: Place,
     },
     /// The disk, or the network it is behind, fails.
-    #[error("the disk fails under the store {}: {detail}", path.display())]
+    #[error("the disk fails under the store {store}: {detail}")]
     Disk {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's own words.
+        /// The store.
+        store: Place,
+        /// The database's own words.
         detail: String,
     },
     /// The file was moved, deleted or replaced while it was open.
@@ -100,28 +100,53 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// What is in the file contradicts itself.
-    #[error("the store {} is damaged: {detail}", path.display())]
+    #[error("the store {store} is damaged: {detail}")]
     Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's own words, or what was found.
+        /// The store.
+        store: Place,
+        /// The database's own words, or what was found.
         detail: String,
     },
-    /// SQLite refuses something in an entry, such as for a constraint or a
+    /// The database refuses something in an entry, such as for a constraint or a
     /// trigger that somebody added. Others may be stored.
-    #[error("the store {} refuses an entry: {detail}", path.display())]
+    #[error("the store {store} refuses an entry: {detail}")]
     Rejected {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's own words.
+        /// The store.
+        store: Place,
+        /// The database's own words.
         detail: String,
     },
-    /// SQLite refuses a statement of ours.
-    #[error("the store {} refuses a statement: {detail}", path.display())]
+    /// The database refuses a statement of ours.
+    #[error("the store {store} refuses a statement: {detail}")]
     Refused {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's own words.
+        /// The store.
+        store: Place,
+        /// The database's own words.
+        detail: String,
+    },
+    /// The server does not answer, or the connection to it ended.
+    #[error("cannot reach the store {store}: {detail}")]
+    Unreachable {
+        /// The store.
+        store: Place,
+        /// What happened.
+        detail: String,
+    },
+    /// The server does not let this user in, or not do this.
+    #[error("the store {store} denies access: {detail}")]
+    Denied {
+        /// The store.
+        store: Place,
+        /// The server's own words.
+        detail: String,
+    },
+    /// There is no encrypted connection as the URL demands it, or the server
+    /// cannot prove who it is.
+    #[error("no TLS to the store {store}: {detail}")]
+    Tls {
+        /// The store.
+        store: Place,
+        /// What is wrong.
         detail: String,
     },
     /// The log does not reach this position, or no longer.
@@ -138,8 +163,8 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether waiting may cure it, for somebody who had the store before: until
-    /// another process is done, there is room, a disk is mounted again, or the
-    /// file is back.
+    /// another process is done, there is room, a disk is mounted again, the file
+    /// is back, or the server is.
     pub const fn is_transient(&self) -> bool {
         match self {
             Self::Missing { .. }
@@ -149,7 +174,10 @@ impl StoreError {
             | Self::Busy { .. }
             | Self::Full { .. }
             | Self::Disk { .. }
-            | Self::Gone { .. } => true,
+            | Self::Gone { .. }
+            | Self::Unreachable { .. }
+            | Self::Denied { .. }
+            | Self::Tls { .. } => true,
             Self::Foreign { .. }
             | Self::Newer { .. }
             | Self::Older { .. }

@@ -5,6 +5,9 @@
 //! measured, the counts stay few.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::stats::Quantiles;
 
 /// Buckets per doubling, as a power of two: 16 keep the error below 4 %.
 const SPLIT_BITS: u32 = 4;
@@ -31,6 +34,17 @@ impl Histogram {
             }
         }
         0
+    }
+
+    /// The quantiles people look at, of values in `unit`; `None` without values.
+    pub(crate) fn quantiles(&self, unit: fn(u64) -> Duration) -> Option<Quantiles> {
+        let count = self.count();
+        (count > 0).then(|| Quantiles {
+            count,
+            p50: unit(self.quantile(0.50)),
+            p95: unit(self.quantile(0.95)),
+            p99: unit(self.quantile(0.99)),
+        })
     }
 }
 

@@ -1,10 +1,10 @@
 //! Outcomes at rest: written once by a collector, queried by everybody.
 //!
 //! A [`Store`] reads: list, show, wait, follow, count. A [`Writer`] stores what
-//! arrives; a lock beside the file decides which process has it. [`Repairs`]
-//! notes what people do about tasks that did not succeed, beside whoever else
-//! writes. What is in the file behind them is private, so that another database
-//! can take its place.
+//! arrives: into a SQLite file, where a lock beside it decides which process has
+//! it, or into a PostgreSQL database, where several may. [`Repairs`] notes what
+//! people do about tasks that did not succeed, beside whoever else writes. What is
+//! in the file or the database behind them is private.
 //!
 //! # Invariants
 //!
@@ -31,13 +31,17 @@ mod error;
 mod filter;
 mod fold;
 mod histogram;
+mod letter;
+mod place;
 mod position;
+mod postgres;
 mod record;
 mod repair;
 mod replay;
 mod sqlite;
 mod stats;
 mod store;
+mod tally;
 mod url;
 mod wait;
 mod writer;
@@ -46,6 +50,7 @@ pub use audit::{BatchAudit, LoneAudit, Unclosed};
 pub use batch::{Batch, BatchRef};
 pub use error::{StoreError, WaitError};
 pub use filter::{DeadFilter, Filter, KindPattern, PatternError};
+pub use place::Place;
 pub use position::{Position, PositionError, Tail};
 pub use record::{
     AttemptRecord, ConflictRecord, DeadLetterRecord, DeadRecord, Record, RepairNote, RepairRecord,

@@ -5,6 +5,11 @@ use homing_protocol::{
 
 use crate::position::Position;
 
+/// Attempts, conflicts, replays and runs that are read of one task. A task has as
+/// many as its policy allows, and a few after crashes; without a bound a poisoned
+/// one could fill the memory of whoever looks at it.
+pub(crate) const HISTORY_MAX: u32 = 1_000;
+
 /// What was stored of a task at one position of the log.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -2,9 +2,9 @@ use homing_protocol::{Envelope, Report, Run, Status, Timestamp};
 
 use crate::error::StoreError;
 use crate::record::RepairNote;
-use crate::sqlite;
-use crate::url::StoreUrl;
+use crate::url::{Address, StoreUrl};
 use crate::writer::Holder;
+use crate::{postgres, sqlite};
 
 /// Writes down what somebody does about tasks that did not succeed, beside the
 /// collector that may write at the same time. Blocking.
@@ -12,7 +12,14 @@ use crate::writer::Holder;
 /// One process at a time replays: a run that is written down and not confirmed
 /// is therefore one that nobody will publish any more.
 #[derive(Debug)]
-pub struct Repairs(Box<sqlite::Repairs>);
+pub struct Repairs(Backend);
+
+/// What writes it down.
+#[derive(Debug)]
+enum Backend {
+    Sqlite(Box<sqlite::Repairs>),
+    Postgres(Box<postgres::Repairs>),
+}
 
 /// What came of wanting to replay.
 #[derive(Debug)]
@@ -65,8 +72,14 @@ impl Repairs {
     /// [`StoreError`]: it is not there, cannot be written, is not ours, or of
     /// another version.
     pub fn replay(url: &StoreUrl, note: RepairNote) -> Result<Turn, StoreError> {
-        Ok(match sqlite::Repairs::replay(url.path(), note)? {
-            Ok(repairs) => Turn::Ours(Self(Box::new(repairs))),
+        let turn = match &url.0 {
+            Address::Sqlite(path) => sqlite::Repairs::replay(path, note)?
+                .map(|repairs| Backend::Sqlite(Box::new(repairs))),
+            Address::Postgres(address) => postgres::Repairs::replay(address, note)?
+                .map(|repairs| Backend::Postgres(Box::new(repairs))),
+        };
+        Ok(match turn {
+            Ok(backend) => Turn::Ours(Self(backend)),
             Err(holder) => Turn::Taken(holder),
         })
     }
@@ -78,7 +91,10 @@ impl Repairs {
     ///
     /// [`StoreError`]: none is written down.
     pub fn begin(&mut self, runs: &[NewRun], now: Timestamp) -> Result<Vec<Began>, StoreError> {
-        self.0.begin(runs, now)
+        match &mut self.0 {
+            Backend::Sqlite(repairs) => repairs.begin(runs, now),
+            Backend::Postgres(repairs) => repairs.begin(runs, now),
+        }
     }
 
     /// Writes down, in one transaction, that the broker has these runs: from
@@ -88,7 +104,10 @@ impl Repairs {
     ///
     /// [`StoreError`]: none is written down. The same call can be made again.
     pub fn confirm(&mut self, runs: &[NewRun], now: Timestamp) -> Result<(), StoreError> {
-        self.0.confirm(runs, now)
+        match &mut self.0 {
+            Backend::Sqlite(repairs) => repairs.confirm(runs, now),
+            Backend::Postgres(repairs) => repairs.confirm(runs, now),
+        }
     }
 
     /// Removes, in one transaction, the content of these dead letters and of
@@ -104,6 +123,9 @@ impl Repairs {
         note: &RepairNote,
         now: Timestamp,
     ) -> Result<Vec<bool>, StoreError> {
-        sqlite::Repairs::discard(url.path(), numbers, note, now)
+        match &url.0 {
+            Address::Sqlite(path) => sqlite::Repairs::discard(path, numbers, note, now),
+            Address::Postgres(address) => postgres::Repairs::discard(address, numbers, note, now),
+        }
     }
 }

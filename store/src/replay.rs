@@ -18,6 +18,9 @@ use homing_protocol::{Payload, Run};
 
 use crate::record::Record;
 
+/// Payloads that are read at once, in bytes, up to the task that passes it.
+pub(crate) const PAYLOADS_BYTES_MAX: usize = 16 << 20;
+
 /// What a replay of a task needs.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

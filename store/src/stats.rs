@@ -2,6 +2,10 @@ use std::time::Duration;
 
 use homing_protocol::Status;
 
+/// What is measured of attempts, with the unit in the name.
+pub(crate) const WAITED: &str = "waited_ms";
+pub(crate) const RAN: &str = "run_us";
+
 /// How many tasks have each status.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts([u64; Status::ALL.len()]);

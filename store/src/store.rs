@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use homing_protocol::{BatchId, TaskId};
 
 use crate::audit::{BatchAudit, LoneAudit, Unclosed};
@@ -9,24 +7,33 @@ use crate::filter::{DeadFilter, Filter, KindPattern};
 use crate::position::{Position, Tail};
 use crate::record::{DeadLetterRecord, DeadRecord, Record, TaskRecord};
 use crate::replay::Replayable;
-use crate::sqlite::{self, Pool, Reader};
 use crate::stats::KindStats;
-use crate::url::StoreUrl;
-
-/// How often a [`Watch`] looks at first: a person does not notice 5 ms, and one
-/// look costs some microseconds.
-const LOOK_FIRST: Duration = Duration::from_millis(5);
-
-/// How often it looks once nothing has come for a while.
-const LOOK_MAX: Duration = Duration::from_millis(20);
+use crate::url::{Address, StoreUrl};
+use crate::{postgres, sqlite};
 
 /// A store, for reading. Cheap to clone; clones share a few connections.
 ///
-/// Every call runs its SQL off the async threads and sees one moment of the
-/// store. Dropped before it answers, a call changes nothing.
+/// Every call works off the async threads and sees one moment of the store. While
+/// a database is away it is tried again for some seconds. Dropped before it
+/// answers, a call changes nothing.
 #[derive(Clone, Debug)]
-pub struct Store {
-    pool: Pool,
+pub struct Store(Backend);
+
+/// What has the store.
+#[derive(Clone, Debug)]
+enum Backend {
+    Sqlite(sqlite::Reads),
+    Postgres(postgres::Reads),
+}
+
+/// Asks whichever backend there is.
+macro_rules! ask {
+    ($store:expr, $reads:ident => $answer:expr) => {
+        match &$store.0 {
+            Backend::Sqlite($reads) => $answer.await,
+            Backend::Postgres($reads) => $answer.await,
+        }
+    };
 }
 
 impl Store {
@@ -37,9 +44,10 @@ impl Store {
     /// [`StoreError`]: it is not there, not readable, not ours, or of another
     /// version.
     pub async fn open(url: &StoreUrl) -> Result<Self, StoreError> {
-        let pool = Pool::new(url.path());
-        pool.run(|_| Ok(())).await?;
-        Ok(Self { pool })
+        Ok(Self(match &url.0 {
+            Address::Sqlite(path) => Backend::Sqlite(sqlite::Reads::open(path).await?),
+            Address::Postgres(address) => Backend::Postgres(postgres::Reads::open(address).await?),
+        }))
     }
 
     /// All that is stored of a task, `None` if that is nothing.
@@ -48,7 +56,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
-        self.pool.run(move |db| sqlite::task(db, id)).await
+        ask!(self, reads => reads.task(id))
     }
 
     /// What is known of a task's newest run, `None` if that is nothing.
@@ -57,7 +65,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn record(&self, id: TaskId) -> Result<Option<Record>, StoreError> {
-        self.pool.run(move |db| sqlite::record(db, id)).await
+        ask!(self, reads => reads.record(id))
     }
 
     /// What is known of the tasks that match, by their newest run, the last
@@ -67,10 +75,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn list(&self, filter: &Filter, limit: u32) -> Result<Vec<Record>, StoreError> {
-        let filter = filter.clone();
-        self.pool
-            .run(move |db| sqlite::list(db, &filter, limit))
-            .await
+        ask!(self, reads => reads.list(filter, limit))
     }
 
     /// The log after `after`: at most `limit` records that match, the oldest
@@ -89,10 +94,7 @@ impl Store {
         filter: &Filter,
         limit: u32,
     ) -> Result<Tail, StoreError> {
-        let (after, filter) = (*after, filter.clone());
-        self.pool
-            .run(move |db| sqlite::tail(db, after, &filter, limit))
-            .await
+        ask!(self, reads => reads.tail(*after, filter, limit))
     }
 
     /// The end of the log: the newest `n` records that match, the oldest of
@@ -102,8 +104,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn last(&self, filter: &Filter, n: u32) -> Result<Tail, StoreError> {
-        let filter = filter.clone();
-        self.pool.run(move |db| sqlite::last(db, &filter, n)).await
+        ask!(self, reads => reads.last(filter, n))
     }
 
     /// Where the log ends now.
@@ -112,7 +113,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn end(&self) -> Result<Position, StoreError> {
-        self.pool.run(sqlite::end).await
+        ask!(self, reads => reads.end())
     }
 
     /// Watches for commits from now on.
@@ -124,13 +125,10 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn watch(&self) -> Result<Watch, StoreError> {
-        let mut watch = Watch {
-            reader: Some(self.pool.reader().await?),
-            pool: self.pool.clone(),
-            seen: None,
-        };
-        watch.seen = watch.version().await?;
-        Ok(watch)
+        Ok(Watch(match &self.0 {
+            Backend::Sqlite(reads) => Watching::Sqlite(reads.watch().await?),
+            Backend::Postgres(reads) => Watching::Postgres(reads.watch().await?),
+        }))
     }
 
     /// A batch, `None` if nothing is stored of it.
@@ -139,8 +137,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn batch(&self, batch: &BatchRef) -> Result<Option<Batch>, StoreError> {
-        let batch = batch.clone();
-        self.pool.run(move |db| sqlite::batch(db, &batch)).await
+        ask!(self, reads => reads.batch(batch))
     }
 
     /// The batches, the last opened first, at most `limit`; with a label only
@@ -150,10 +147,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn batches(&self, label: Option<&str>, limit: u32) -> Result<Vec<Batch>, StoreError> {
-        let label = label.map(str::to_owned);
-        self.pool
-            .run(move |db| sqlite::batches(db, label.as_deref(), limit))
-            .await
+        ask!(self, reads => reads.batches(label, limit))
     }
 
     /// The tasks of a batch that something is stored of, in parts: at most
@@ -170,10 +164,7 @@ impl Store {
         after: &Position,
         limit: u32,
     ) -> Result<(Vec<TaskId>, Position), StoreError> {
-        let after = *after;
-        self.pool
-            .run(move |db| sqlite::batch_tasks(db, batch, after, limit))
-            .await
+        ask!(self, reads => reads.batch_tasks(batch, *after, limit))
     }
 
     /// Counts what is stored of a batch, row by row; `None` if that is nothing.
@@ -183,10 +174,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn audit_batch(&self, batch: &BatchRef) -> Result<Option<BatchAudit>, StoreError> {
-        let batch = batch.clone();
-        self.pool
-            .run(move |db| sqlite::audit_batch(db, &batch))
-            .await
+        ask!(self, reads => reads.audit_batch(batch))
     }
 
     /// Every batch that something is stored of, its records or a task of it,
@@ -196,7 +184,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn known_batches(&self) -> Result<Vec<BatchId>, StoreError> {
-        self.pool.run(sqlite::known_batches).await
+        ask!(self, reads => reads.known_batches())
     }
 
     /// Counts what is stored of tasks that are in no batch, task by task. They
@@ -206,7 +194,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn audit_lone(&self) -> Result<LoneAudit, StoreError> {
-        self.pool.run(sqlite::audit_lone).await
+        ask!(self, reads => reads.audit_lone())
     }
 
     /// Those of `tasks` without an answer, in the same order.
@@ -215,7 +203,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn unclosed(&self, tasks: Vec<TaskId>) -> Result<Vec<Unclosed>, StoreError> {
-        self.pool.run(move |db| sqlite::unclosed(db, &tasks)).await
+        ask!(self, reads => reads.unclosed(&tasks))
     }
 
     /// What is counted of each kind that matches, in the order of their names.
@@ -224,10 +212,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn stats(&self, kind: Option<&KindPattern>) -> Result<Vec<KindStats>, StoreError> {
-        let kind = kind.cloned();
-        self.pool
-            .run(move |db| sqlite::stats(db, kind.as_ref()))
-            .await
+        ask!(self, reads => reads.stats(kind))
     }
 
     /// The dead letters stored last, the last first, at most `limit`, without
@@ -250,10 +235,7 @@ impl Store {
         filter: &DeadFilter,
         limit: u32,
     ) -> Result<Vec<DeadRecord>, StoreError> {
-        let filter = filter.clone();
-        self.pool
-            .run(move |db| sqlite::dead(db, &filter, limit))
-            .await
+        ask!(self, reads => reads.dead(filter, limit))
     }
 
     /// The dead letter of this number with its content, `None` if there is none.
@@ -262,9 +244,7 @@ impl Store {
     ///
     /// [`StoreError`]: the store cannot be read.
     pub async fn dead_letter(&self, number: u64) -> Result<Option<DeadLetterRecord>, StoreError> {
-        self.pool
-            .run(move |db| sqlite::dead_letter(db, number))
-            .await
+        ask!(self, reads => reads.dead_letter(number))
     }
 
     /// The tasks that match, by their newest run, in parts: at most `limit`
@@ -282,10 +262,7 @@ impl Store {
         until: &Position,
         limit: u32,
     ) -> Result<(Vec<TaskId>, Position), StoreError> {
-        let (filter, after, until) = (filter.clone(), *after, *until);
-        self.pool
-            .run(move |db| sqlite::matching(db, &filter, after, until, limit))
-            .await
+        ask!(self, reads => reads.matching(filter, *after, *until, limit))
     }
 
     /// What a replay of these tasks needs, in their order; `None` for those that
@@ -299,26 +276,23 @@ impl Store {
         &self,
         tasks: Vec<TaskId>,
     ) -> Result<Vec<Option<Replayable>>, StoreError> {
-        self.pool
-            .run(move |db| sqlite::replayable(db, &tasks))
-            .await
+        ask!(self, reads => reads.replayable(&tasks))
     }
 }
 
 /// Notices commits by any process.
 #[derive(Debug)]
-pub struct Watch {
-    /// Its own, since what SQLite tells of other processes is told per
-    /// connection. `None` after a look at it was cancelled or failed.
-    reader: Option<Reader>,
-    pool: Pool,
-    /// The version that was last seen; `None` if there is nothing to compare
-    /// with, so that whatever is there counts as changed.
-    seen: Option<i64>,
+pub struct Watch(Watching);
+
+#[derive(Debug)]
+enum Watching {
+    Sqlite(sqlite::Watch),
+    Postgres(postgres::Watch),
 }
 
 impl Watch {
-    /// Returns soon after a commit that was not noticed yet, within 20 ms.
+    /// Returns soon after a commit that was not noticed yet, within 20 ms. While
+    /// the server of a store is away it waits for it, however long that takes.
     ///
     /// # Errors
     ///
@@ -329,30 +303,9 @@ impl Watch {
     /// Dropped before it answers, no commit is missed: at worst one is noticed
     /// that was noticed before.
     pub async fn changed(&mut self) -> Result<(), StoreError> {
-        let mut pause = LOOK_FIRST;
-        loop {
-            let version = self.version().await?;
-            let same = version.is_some() && version == self.seen;
-            self.seen = version;
-            if !same {
-                return Ok(());
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LOOK_MAX);
+        match &mut self.0 {
+            Watching::Sqlite(watch) => watch.changed().await,
+            Watching::Postgres(watch) => watch.changed().await,
         }
-    }
-
-    /// A number that differs after each commit by another connection; `None`
-    /// from a new reader, whose numbers cannot be compared with those before.
-    async fn version(&mut self) -> Result<Option<i64>, StoreError> {
-        let Some(reader) = self.reader.take() else {
-            self.reader = Some(self.pool.reader().await?);
-            return Ok(None);
-        };
-        let (reader, version) = self.pool.version(reader).await;
-        let version = version?;
-        // Without a version another file has taken its place.
-        self.reader = version.is_some().then_some(reader);
-        Ok(version)
     }
 }

@@ -2,10 +2,21 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Where a store is: `sqlite:PATH`, by default `sqlite:homing.db`.
+use crate::place::Place;
+use crate::postgres;
+
+/// Where a store is: `sqlite:PATH`, by default `sqlite:homing.db`, or
+/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
+///
+/// A database's URL is shown without its password.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct StoreUrl {
-    path: PathBuf,
+pub struct StoreUrl(pub(crate) Address);
+
+/// Where a store is, by its kind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Address {
+    Sqlite(PathBuf),
+    Postgres(Box<postgres::Address>),
 }
 
 /// Why a text is no [`StoreUrl`]. Each says how to write it instead.
@@ -19,7 +30,9 @@ pub enum UrlError {
         text: String,
     },
     /// A kind of store that this version does not have.
-    #[error("there is no `{scheme}` store in this version; write `sqlite:PATH`")]
+    #[error(
+        "there is no `{scheme}` store in this version; write `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`"
+    )]
     Scheme {
         /// The kind, without the rest, which may hold a password.
         scheme: String,
@@ -38,17 +51,42 @@ pub enum UrlError {
         /// The path that was probably meant.
         path: String,
     },
+    /// The URL of a PostgreSQL database cannot be read. It is not shown, since it
+    /// may hold a password.
+    #[error(
+        "the URL of the PostgreSQL store {problem}; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`"
+    )]
+    Postgres {
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl StoreUrl {
     /// The store in the file at `path`.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self(Address::Sqlite(path.into()))
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file, if the store is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            Address::Sqlite(path) => Some(path),
+            Address::Postgres(_) => None,
+        }
+    }
+
+    /// Whether several collectors may write to it at once.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.0, Address::Postgres(_))
+    }
+
+    /// What the store is called in an error.
+    pub fn place(&self) -> Place {
+        match &self.0 {
+            Address::Sqlite(path) => path.clone().into(),
+            Address::Postgres(address) => address.place(),
+        }
     }
 }
 
@@ -60,7 +98,10 @@ impl Default for StoreUrl {
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sqlite:{}", self.path.display())
+        match &self.0 {
+            Address::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Address::Postgres(address) => address.fmt(f),
+        }
     }
 }
 
@@ -76,9 +117,17 @@ impl FromStr for StoreUrl {
                 UrlError::NoScheme { text }
             });
         };
-        if scheme != "sqlite" {
-            let scheme = scheme.to_owned();
-            return Err(UrlError::Scheme { scheme });
+        match scheme {
+            "sqlite" => {}
+            "postgres" | "postgresql" => {
+                let address = postgres::Address::parse(text)
+                    .map_err(|problem| UrlError::Postgres { problem })?;
+                return Ok(Self(Address::Postgres(Box::new(address))));
+            }
+            _ => {
+                let scheme = scheme.to_owned();
+                return Err(UrlError::Scheme { scheme });
+            }
         }
         if let Some(rest) = path.strip_prefix("//") {
             let (text, path) = (text.to_owned(), rest.to_owned());
@@ -109,6 +158,18 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_never_shown() {
+        let url = "postgresql://ann:se%2Fcret@db:5433/outcomes?sslmode=require";
+
+        let url: StoreUrl = url.parse().unwrap();
+
+        let masked = "postgres://ann:***@db:5433/outcomes?sslmode=require";
+        assert_eq!(url.to_string(), masked);
+        assert_eq!(url.place().to_string(), masked);
+        assert!(!format!("{url:?}").contains("cret"));
+    }
+
+    #[test]
     fn every_error_says_how_to_write_it() {
         let texts = [
             (
@@ -116,8 +177,8 @@ mod tests {
                 "`homing.db` does not say what kind of store it is; write `sqlite:homing.db`",
             ),
             (
-                "postgres://u:secret@h/d",
-                "there is no `postgres` store in this version; write `sqlite:PATH`",
+                "mysql://u:secret@h/d",
+                "there is no `mysql` store in this version; write `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`",
             ),
             (
                 "sqlite:",
@@ -130,6 +191,10 @@ mod tests {
             (
                 "sqlite:///a.db",
                 "`sqlite:///a.db` has slashes that mean a host; write `sqlite:/a.db`",
+            ),
+            (
+                "postgres://u:secret@h/d?sslmode=maybe",
+                "the URL of the PostgreSQL store has an unknown `sslmode`: it is one of disable, prefer, require, verify-full; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`",
             ),
         ];
         for (text, expected) in texts {

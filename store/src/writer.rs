@@ -3,8 +3,8 @@ use std::fmt;
 use homing_protocol::{BatchRecord, DeadLetter, Digest, Proof, Report, Timestamp};
 
 use crate::error::StoreError;
-use crate::sqlite;
-use crate::url::StoreUrl;
+use crate::url::{Address, StoreUrl};
+use crate::{postgres, sqlite};
 
 /// Something to store.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,10 +30,28 @@ impl Entry {
 
 /// The one that writes to a store. Blocking: it belongs on a thread of its own.
 ///
-/// While it lives, no other process can have one for the same store. When its
-/// process ends, in whatever way, the next one can.
+/// While it lives, no other process can have one for the same SQLite file. When
+/// its process ends, in whatever way, the next one can. A PostgreSQL database
+/// takes as many as there are.
 #[derive(Debug)]
-pub struct Writer(sqlite::Writer);
+pub struct Writer(Backend);
+
+/// What writes.
+#[derive(Debug)]
+enum Backend {
+    Sqlite(Box<sqlite::Writer>),
+    Postgres(Box<postgres::Writer>),
+}
+
+/// Asks whichever backend there is.
+macro_rules! ask {
+    ($writer:expr, $backend:ident => $answer:expr) => {
+        match &mut $writer.0 {
+            Backend::Sqlite($backend) => $answer,
+            Backend::Postgres($backend) => $answer,
+        }
+    };
+}
 
 /// Proof that a group of entries is committed, and will be there after a crash
 /// of this process, the system or its power.
@@ -86,14 +104,20 @@ impl fmt::Display for Holder {
 
 impl Writer {
     /// Opens a store for writing: creates it, readable by its owner only, or
-    /// migrates it, unless another process writes to it.
+    /// migrates it, unless another process writes to it and it is a file.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: it cannot be created or written, is not ours, or a newer
     /// version wrote it. Nothing is changed then.
     pub fn open(url: &StoreUrl) -> Result<Opened, StoreError> {
-        sqlite::Standby::new(url.path()).and_then(opened)
+        match &url.0 {
+            Address::Sqlite(path) => sqlite::Standby::new(path).and_then(opened),
+            Address::Postgres(address) => {
+                let writer = postgres::Writer::open(address)?;
+                Ok(Opened::Ready(Writer(Backend::Postgres(Box::new(writer)))))
+            }
+        }
     }
 
     /// Stores `entries` in one transaction, at time `now`. What is stored
@@ -103,7 +127,7 @@ impl Writer {
     ///
     /// [`StoreError`]: none of them is stored. The same call can be made again.
     pub fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Committed, StoreError> {
-        self.0.write(entries, now)?;
+        ask!(self, writer => writer.write(entries, now))?;
         Ok(Committed(()))
     }
 
@@ -119,19 +143,20 @@ impl Writer {
         letter: &Digest,
         before: Option<&Digest>,
     ) -> Result<u32, StoreError> {
-        self.0.note_try(letter, before)
+        ask!(self, writer => writer.note_try(letter, before))
     }
 
     /// Opens what is at the store's path now, after an error that may be of the
     /// connection: the same file, or the one that has taken its place. Never
-    /// creates one: where a disk is not mounted it would be the wrong one.
+    /// creates one: where a disk is not mounted it would be the wrong one. Of a
+    /// database, that is another connection.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: it cannot be opened, or another process writes to it. The
     /// same call can be made again.
     pub fn reopen(&mut self) -> Result<(), StoreError> {
-        self.0.reopen()
+        ask!(self, writer => writer.reopen())
     }
 
     /// How many tasks something is stored of, each run counted once.
@@ -139,8 +164,8 @@ impl Writer {
     /// # Errors
     ///
     /// [`StoreError`]: it cannot be read.
-    pub fn stored(&self) -> Result<u64, StoreError> {
-        self.0.stored()
+    pub fn stored(&mut self) -> Result<u64, StoreError> {
+        ask!(self, writer => writer.stored())
     }
 }
 
@@ -162,7 +187,7 @@ impl Standby {
 
 fn opened(standby: sqlite::Standby) -> Result<Opened, StoreError> {
     Ok(match standby.try_take()? {
-        Ok(writer) => Opened::Ready(Writer(writer)),
+        Ok(writer) => Opened::Ready(Writer(Backend::Sqlite(Box::new(writer)))),
         Err(standby) => Opened::Standby(Standby(standby)),
     })
 }

@@ -149,7 +149,7 @@ impl Oracle {
         Self {
             follower: Follower::new(store.clone()),
             store,
-            path: world.store_url().path().to_owned(),
+            path: world.sqlite(),
             past: HashSet::new(),
             attempts: HashSet::new(),
             looked_at: [0; 2],

@@ -102,7 +102,12 @@ impl World {
 
     /// Where the store is, which only a collector makes.
     pub fn store_url(&self) -> StoreUrl {
-        StoreUrl::sqlite(self.dir.join("homing.db"))
+        StoreUrl::sqlite(self.sqlite())
+    }
+
+    /// The file the store is in.
+    pub fn sqlite(&self) -> PathBuf {
+        self.dir.join("homing.db")
     }
 
     /// The store, once a collector has made it.

@@ -35,17 +35,7 @@ fn by_id(db: &Connection, id: BatchId) -> Answer<Option<Batch>> {
         .optional()?;
     let counts = counts(db, id)?;
     // Outcomes may arrive before the record that the batch was opened.
-    let unknown = || {
-        (counts.total() > 0).then(|| Batch {
-            id,
-            label: String::new(),
-            opened_at: None,
-            sealed_at: None,
-            recorded_at: None,
-            total: None,
-            counts,
-        })
-    };
+    let unknown = || (counts.total() > 0).then(|| Batch::unrecorded(id, counts));
     Ok(known
         .map(|known| Batch { counts, ..known })
         .or_else(unknown))

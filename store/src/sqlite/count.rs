@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::columns;
 use super::fault::{Answer, Fault};
 use crate::filter::KindPattern;
 use crate::histogram::Histogram;
-use crate::stats::{KindStats, Quantiles};
-
-/// What is measured of attempts, with the unit in the name.
-pub(super) const WAITED: &str = "waited_ms";
-pub(super) const RAN: &str = "run_us";
+use crate::stats::{KindStats, RAN, WAITED};
+use crate::tally::Tally;
 
 /// The counts of the kinds that match, in the order of their names.
 pub(crate) fn stats(db: &Connection, kind: Option<&KindPattern>) -> Answer<Vec<KindStats>> {
@@ -39,8 +36,8 @@ pub(crate) fn stats(db: &Connection, kind: Option<&KindPattern>) -> Answer<Vec<K
     for stats in kinds.values_mut() {
         let waited = histogram(db, &stats.kind, WAITED)?;
         let ran = histogram(db, &stats.kind, RAN)?;
-        stats.waited = quantiles(&waited, Duration::from_millis);
-        stats.ran = quantiles(&ran, Duration::from_micros);
+        stats.waited = waited.quantiles(Duration::from_millis);
+        stats.ran = ran.quantiles(Duration::from_micros);
     }
     Ok(kinds.into_values().collect())
 }
@@ -59,12 +56,28 @@ fn histogram(db: &Connection, kind: &str, measure: &str) -> Answer<Histogram> {
     Ok(histogram)
 }
 
-fn quantiles(histogram: &Histogram, unit: fn(u64) -> Duration) -> Option<Quantiles> {
-    let count = histogram.count();
-    (count > 0).then(|| Quantiles {
-        count,
-        p50: unit(histogram.quantile(0.50)),
-        p95: unit(histogram.quantile(0.95)),
-        p99: unit(histogram.quantile(0.99)),
-    })
+/// Writes what a group changes.
+pub(super) fn write(db: &Connection, tally: &Tally) -> Answer<()> {
+    let mut kinds = db.prepare_cached(
+        "INSERT INTO kind_counts VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
+    )?;
+    for (kind, status, gain) in tally.kinds() {
+        kinds.execute(params![kind, status.as_str(), gain])?;
+    }
+    let mut histograms = db.prepare_cached(
+        "INSERT INTO histograms VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts",
+    )?;
+    for (kind, measure, bucket, attempts) in tally.buckets() {
+        histograms.execute(params![kind, measure, bucket, attempts])?;
+    }
+    let mut batches = db.prepare_cached(
+        "INSERT INTO batch_counts VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
+    )?;
+    for (batch, status, gain) in tally.batches() {
+        batches.execute(params![batch.as_bytes(), status.as_str(), gain])?;
+    }
+    Ok(())
 }

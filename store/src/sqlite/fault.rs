@@ -41,8 +41,8 @@ impl Fault {
         let error = match self {
             Self::Sql(error) => error,
             Self::Damaged { detail } => {
-                let path = path.to_owned();
-                return StoreError::Corrupt { path, detail };
+                let store = path.into();
+                return StoreError::Corrupt { store, detail };
             }
             Self::Position {
                 position,
@@ -62,10 +62,16 @@ impl Fault {
             Error::FromSqlConversionFailure(..)
             | Error::IntegralValueOutOfRange(..)
             | Error::InvalidColumnType(..)
-            | Error::Utf8Error(..) => StoreError::Corrupt { path, detail },
+            | Error::Utf8Error(..) => StoreError::Corrupt {
+                store: path.into(),
+                detail,
+            },
             other => match other.sqlite_error_code() {
                 Some(code) => failure(code, path, detail),
-                None => StoreError::Refused { path, detail },
+                None => StoreError::Refused {
+                    store: path.into(),
+                    detail,
+                },
             },
         }
     }
@@ -73,14 +79,20 @@ impl Fault {
 
 fn failure(code: ErrorCode, path: std::path::PathBuf, detail: String) -> StoreError {
     match code {
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy { path },
-        ErrorCode::DiskFull => StoreError::Full { path },
-        ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed => {
-            StoreError::Disk { path, detail }
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            StoreError::Busy { store: path.into() }
         }
-        ErrorCode::DatabaseCorrupt => StoreError::Corrupt { path, detail },
+        ErrorCode::DiskFull => StoreError::Full { store: path.into() },
+        ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed => StoreError::Disk {
+            store: path.into(),
+            detail,
+        },
+        ErrorCode::DatabaseCorrupt => StoreError::Corrupt {
+            store: path.into(),
+            detail,
+        },
         ErrorCode::NotADatabase => StoreError::Foreign {
-            path,
+            store: path.into(),
             what: "it is no SQLite database",
         },
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
@@ -93,7 +105,13 @@ fn failure(code: ErrorCode, path: std::path::PathBuf, detail: String) -> StoreEr
         ErrorCode::ConstraintViolation
         | ErrorCode::TooBig
         | ErrorCode::TypeMismatch
-        | ErrorCode::ParameterOutOfRange => StoreError::Rejected { path, detail },
-        _ => StoreError::Refused { path, detail },
+        | ErrorCode::ParameterOutOfRange => StoreError::Rejected {
+            store: path.into(),
+            detail,
+        },
+        _ => StoreError::Refused {
+            store: path.into(),
+            detail,
+        },
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn log(path: &Path) -> PathBuf {
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     // SQLite itself does not tell why it cannot open a file.
     std::fs::metadata(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => StoreError::Missing { path: path.into() },
+        io::ErrorKind::NotFound => StoreError::Missing { store: path.into() },
         _ => unreadable(path, source),
     })?;
     refuse_folder(path)?;
@@ -85,8 +85,8 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 /// SQLite calls it an error of the disk.
 fn refuse_folder(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
-        let (path, what) = (path.into(), "it is a directory");
-        return Err(StoreError::Foreign { path, what });
+        let (store, what) = (path.into(), "it is a directory");
+        return Err(StoreError::Foreign { store, what });
     }
     Ok(())
 }

@@ -8,12 +8,13 @@ use homing_protocol::{Report, Run, Status, Timestamp};
 use rusqlite::{CachedStatement, Connection, params};
 
 use super::columns;
+use super::count;
 use super::dead;
 use super::fault::Answer;
 use super::insert;
 use super::tail;
-use super::tally::{Place, Tally};
 use crate::fold::{Fold, State, fold};
+use crate::tally::{Place, Tally};
 use crate::writer::Entry;
 
 /// A transaction that is being filled.
@@ -84,7 +85,7 @@ impl<'a> Group<'a> {
         self.db
             .prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'log_end'")?
             .execute([self.position - 1])?;
-        self.tally.write(self.db)
+        count::write(self.db, &self.tally)
     }
 
     fn report(&mut self, report: &Report) -> Answer<()> {

@@ -1,8 +1,8 @@
 //! The store in one SQLite file, read by many processes and written by few: the
 //! one collector that has the lock, and whoever repairs.
 //!
-//! The only module that knows SQL. Another database would be a module beside
-//! it, with the same types at its edge.
+//! Turns the store's calls into SQL, as [`postgres`](crate::postgres) does with the
+//! same types at its edge.
 //!
 //! # Invariants
 //!
@@ -24,19 +24,15 @@ mod insert;
 mod lock;
 mod pool;
 mod query;
+mod reads;
 mod repair;
 mod schema;
 mod tail;
-mod tally;
+mod watch;
 mod writer;
 
-pub(crate) use audit::{audit_batch, audit_lone, known_batches, unclosed};
-pub(crate) use batch::{batch, batch_tasks, batches};
-pub(crate) use count::stats;
-pub(crate) use dead::{dead, dead_letter};
 pub(crate) use lock::Standby;
-pub(crate) use pool::{Pool, Reader};
-pub(crate) use query::{list, matching, record, task};
-pub(crate) use repair::{Repairs, replayable};
-pub(crate) use tail::{end, last, tail};
+pub(crate) use reads::Reads;
+pub(crate) use repair::Repairs;
+pub(crate) use watch::Watch;
 pub(crate) use writer::Writer;

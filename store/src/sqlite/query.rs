@@ -10,12 +10,7 @@ use super::repair;
 use super::tail::first_since;
 use crate::filter::{Filter, KindPattern};
 use crate::position::Position;
-use crate::record::{AttemptRecord, ConflictRecord, Record, TaskRecord};
-
-/// Attempts and conflicts that are read of one task. A task has as many as its
-/// policy allows, and a few after crashes; without a bound a poisoned one could
-/// fill the memory of whoever looks at it.
-const HISTORY_MAX: u32 = 1_000;
+use crate::record::{AttemptRecord, ConflictRecord, HISTORY_MAX, Record, TaskRecord};
 
 /// The columns of [`columns::report`] of a row `t` of `tasks` or `conflicts`.
 const OF_TASK: &str = "

@@ -18,16 +18,10 @@ use super::lock::{self, Lock};
 use super::query;
 use super::schema;
 use crate::error::StoreError;
-use crate::record::{RepairNote, RepairRecord, ReplayRecord};
+use crate::record::{HISTORY_MAX, RepairNote, RepairRecord, ReplayRecord};
 use crate::repair::{Began, NewRun};
-use crate::replay::{Intended, Replayable};
+use crate::replay::{Intended, PAYLOADS_BYTES_MAX, Replayable};
 use crate::writer::Holder;
-
-/// Replays of one task that are read: as many as runs.
-const REPLAYS_MAX: u32 = 1_000;
-
-/// Payloads that are read at once, in bytes, up to the task that passes it.
-const PAYLOADS_BYTES_MAX: usize = 16 << 20;
 
 /// How long a repair waits for its turn to write. A collector under load commits
 /// one group after the other, and SQLite has no queue: it may take many tries
@@ -253,7 +247,7 @@ pub(super) fn replays(db: &Connection, task: TaskId) -> Answer<Vec<ReplayRecord>
         "SELECT p.run, p.at, p.kind, p.queue, p.dead, p.confirmed_at,
              r.number, r.at, r.who, r.asked, r.why
          FROM replays p JOIN repairs r ON r.number = p.repair
-         WHERE p.task = ?1 ORDER BY p.run, p.repair LIMIT {REPLAYS_MAX}"
+         WHERE p.task = ?1 ORDER BY p.run, p.repair LIMIT {HISTORY_MAX}"
     );
     let mut statement = db.prepare_cached(&sql)?;
     let replays = statement.query_map([task.as_bytes()], |row| {

@@ -27,16 +27,16 @@ const SCHEMA: u32 = MIGRATIONS.len() as u32;
 /// Checks that the file is ours and not newer, or empty.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let state = state(connection).map_err(|fault| fault.at(path))?;
-    let path = path.to_owned();
+    let store = path.into();
     match state {
         (APPLICATION_ID, 0..=SCHEMA, _) | (0, 0, 0) => Ok(()),
         (APPLICATION_ID, found, _) => Err(StoreError::Newer {
-            path,
+            store,
             found,
             supported: SCHEMA,
         }),
         _ => Err(StoreError::Foreign {
-            path,
+            store,
             what: "it is another program's database",
         }),
     }
@@ -49,7 +49,7 @@ pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<(),
         return Ok(());
     }
     Err(StoreError::Older {
-        path: path.to_owned(),
+        store: path.into(),
         found,
         supported: SCHEMA,
     })

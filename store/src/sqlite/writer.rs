@@ -45,7 +45,7 @@ impl Writer {
     pub(crate) fn reopen(&mut self) -> Result<(), StoreError> {
         let path = self.path.clone();
         let Some(file) = file::file_id(&path) else {
-            return Err(StoreError::Missing { path });
+            return Err(StoreError::Missing { store: path.into() });
         };
         if self.file != Some(file) {
             // SQLite would take the log of the file before for that of this one
@@ -60,7 +60,7 @@ impl Writer {
             if !self.lock.is_at(&path) {
                 self.lock = match lock::try_lock(&path, lock::COLLECTOR)? {
                     Ok(lock) => lock,
-                    Err(_) => return Err(StoreError::Busy { path }),
+                    Err(_) => return Err(StoreError::Busy { store: path.into() }),
                 };
             }
         }

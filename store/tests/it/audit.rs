@@ -2,7 +2,18 @@ use homing_protocol::{BatchEvent, BatchId, BatchRecord, IdSum, Report, Run, Stat
 use homing_store::{BatchRef, Entry, Writer};
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, at, report, task};
+use crate::fixture::{Fixture, On, at, report, task};
+
+crate::fixture::claims! {
+    rows_without_an_answer_are_named_among_10_000,
+    a_row_that_is_to_be_tried_again_has_no_answer,
+    the_newest_run_of_a_row_decides_and_counts_once,
+    the_tasks_of_an_edited_row_are_both_in_the_books,
+    a_batch_known_by_its_tasks_alone_is_in_the_books,
+    tasks_outside_batches_are_in_the_books_from_their_first_record_on,
+    of_named_tasks_those_without_an_answer_are_told,
+    as_many_answers_of_other_tasks_are_told_from_those_of_the_batch,
+}
 
 fn id(number: u128) -> BatchId {
     Uuid::from_u128(number).into()
@@ -40,9 +51,8 @@ async fn audit(fixture: &Fixture) -> homing_store::BatchAudit {
     audit.unwrap()
 }
 
-#[tokio::test]
-async fn rows_without_an_answer_are_named_among_10_000() {
-    let fixture = Fixture::new();
+async fn rows_without_an_answer_are_named_among_10_000(on: On) {
+    let fixture = Fixture::new(on);
     let rows = (1..=10_000).filter(|row| ![17, 300, 301, 10_000].contains(row));
     let reports = rows.map(|number| row(number, Status::Succeeded));
 
@@ -54,9 +64,8 @@ async fn rows_without_an_answer_are_named_among_10_000() {
     assert_eq!(audit.unclosed, []);
 }
 
-#[tokio::test]
-async fn a_row_that_is_to_be_tried_again_has_no_answer() {
-    let fixture = Fixture::new();
+async fn a_row_that_is_to_be_tried_again_has_no_answer(on: On) {
+    let fixture = Fixture::new(on);
     let reports = [row(1, Status::Failed), row(2, Status::Retrying)];
 
     write(&mut fixture.writer(), 2, reports);
@@ -67,9 +76,8 @@ async fn a_row_that_is_to_be_tried_again_has_no_answer() {
     assert_eq!(audit.unclosed[0].status, Some(Status::Retrying));
 }
 
-#[tokio::test]
-async fn the_newest_run_of_a_row_decides_and_counts_once() {
-    let fixture = Fixture::new();
+async fn the_newest_run_of_a_row_decides_and_counts_once(on: On) {
+    let fixture = Fixture::new(on);
     let again = |status| {
         let mut report = row(1, status);
         report.run = Run::FIRST.next();
@@ -94,9 +102,8 @@ async fn the_newest_run_of_a_row_decides_and_counts_once() {
 }
 
 /// An edited row is another task in the same row.
-#[tokio::test]
-async fn the_tasks_of_an_edited_row_are_both_in_the_books() {
-    let fixture = Fixture::new();
+async fn the_tasks_of_an_edited_row_are_both_in_the_books(on: On) {
+    let fixture = Fixture::new(on);
     let mut edited = row(2, Status::Retrying);
     edited.task = task(77);
     let reports = [row(1, Status::Succeeded), row(2, Status::Succeeded), edited];
@@ -109,9 +116,8 @@ async fn the_tasks_of_an_edited_row_are_both_in_the_books() {
     assert_eq!(audit.unclosed[0].row, Some(2));
 }
 
-#[tokio::test]
-async fn a_batch_known_by_its_tasks_alone_is_in_the_books() {
-    let fixture = Fixture::new();
+async fn a_batch_known_by_its_tasks_alone_is_in_the_books(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let entries = [Entry::Report(row(1, Status::Succeeded))];
     writer.write(&entries, at(1)).unwrap();
@@ -123,9 +129,8 @@ async fn a_batch_known_by_its_tasks_alone_is_in_the_books() {
     assert_eq!((audit.batch.total, audit.closed), (None, 1));
 }
 
-#[tokio::test]
-async fn tasks_outside_batches_are_in_the_books_from_their_first_record_on() {
-    let fixture = Fixture::new();
+async fn tasks_outside_batches_are_in_the_books_from_their_first_record_on(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let reports = [report(1, Status::Succeeded), report(2, Status::Retrying)];
     let reports = reports.into_iter().chain([row(3, Status::Retrying)]);
@@ -137,9 +142,8 @@ async fn tasks_outside_batches_are_in_the_books_from_their_first_record_on() {
     assert_eq!(lone.unclosed[0].task, task(2));
 }
 
-#[tokio::test]
-async fn of_named_tasks_those_without_an_answer_are_told() {
-    let fixture = Fixture::new();
+async fn of_named_tasks_those_without_an_answer_are_told(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let reports = [report(1, Status::Dead), report(2, Status::Retrying)];
     write(&mut writer, 0, reports);
@@ -152,10 +156,9 @@ async fn of_named_tasks_those_without_an_answer_are_told() {
     assert_eq!(told, expected);
 }
 
-#[tokio::test]
-async fn as_many_answers_of_other_tasks_are_told_from_those_of_the_batch() {
+async fn as_many_answers_of_other_tasks_are_told_from_those_of_the_batch(on: On) {
     for strangers in [false, true] {
-        let fixture = Fixture::new();
+        let fixture = Fixture::new(on);
         let ids = [1, 2, 3].map(task).into_iter().collect();
         let stranger = |number| {
             let mut report = row(2, Status::Succeeded);

@@ -2,7 +2,16 @@ use homing_protocol::{BatchEvent, BatchId, BatchRecord, Status};
 use homing_store::{BatchRef, Entry, Position};
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, at, report, task, write};
+use crate::fixture::{Fixture, On, at, report, task, write};
+
+crate::fixture::claims! {
+    a_batch_is_the_same_in_whatever_order_its_records_come,
+    its_counts_follow_its_tasks,
+    outcomes_may_come_before_their_batch,
+    a_label_means_the_batch_that_was_opened_last,
+    its_tasks_come_in_parts,
+    a_batch_that_is_opened_again_is_open_until_its_next_seal,
+}
 
 fn id(number: u128) -> BatchId {
     Uuid::from_u128(number).into()
@@ -21,15 +30,14 @@ fn record(number: u128, event: BatchEvent, ms: i64) -> Entry {
     })
 }
 
-#[tokio::test]
-async fn a_batch_is_the_same_in_whatever_order_its_records_come() {
+async fn a_batch_is_the_same_in_whatever_order_its_records_come(on: On) {
     let records = [
         record(1, BatchEvent::Opened, 10),
         record(1, sealed(3), 20),
         record(1, sealed(4), 30),
     ];
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
-        let fixture = Fixture::new();
+        let fixture = Fixture::new(on);
         let mut writer = fixture.writer();
         for place in order {
             writer.write(&[records[place].clone()], at(1)).unwrap();
@@ -44,9 +52,8 @@ async fn a_batch_is_the_same_in_whatever_order_its_records_come() {
     }
 }
 
-#[tokio::test]
-async fn its_counts_follow_its_tasks() {
-    let fixture = Fixture::new();
+async fn its_counts_follow_its_tasks(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     writer.write(&[record(1, sealed(3), 20)], at(1)).unwrap();
     let in_batch = |number, status| {
@@ -72,9 +79,8 @@ async fn its_counts_follow_its_tasks() {
     assert_eq!((batch.pending(), batch.unclosed()), (Some(1), Some(2)));
 }
 
-#[tokio::test]
-async fn outcomes_may_come_before_their_batch() {
-    let fixture = Fixture::new();
+async fn outcomes_may_come_before_their_batch(on: On) {
+    let fixture = Fixture::new(on);
     let mut first = report(1, Status::Succeeded);
     first.batch = Some(id(1));
     write(&mut fixture.writer(), &[first]);
@@ -86,9 +92,8 @@ async fn outcomes_may_come_before_their_batch() {
     assert_eq!(store.batch(&BatchRef::Id(id(2))).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_label_means_the_batch_that_was_opened_last() {
-    let fixture = Fixture::new();
+async fn a_label_means_the_batch_that_was_opened_last(on: On) {
+    let fixture = Fixture::new(on);
     let entries = [
         record(1, BatchEvent::Opened, 10),
         record(2, BatchEvent::Opened, 30),
@@ -108,9 +113,8 @@ async fn a_label_means_the_batch_that_was_opened_last() {
     assert_eq!(store.batches(None, 2).await.unwrap().len(), 2);
 }
 
-#[tokio::test]
-async fn its_tasks_come_in_parts() {
-    let fixture = Fixture::new();
+async fn its_tasks_come_in_parts(on: On) {
+    let fixture = Fixture::new(on);
     let reports: Vec<_> = (1..=5)
         .map(|number| {
             let mut report = report(number, Status::Succeeded);
@@ -134,9 +138,8 @@ async fn its_tasks_come_in_parts() {
     assert_eq!(tasks, [1, 2, 4, 5].map(task));
 }
 
-#[tokio::test]
-async fn a_batch_that_is_opened_again_is_open_until_its_next_seal() {
-    let fixture = Fixture::new();
+async fn a_batch_that_is_opened_again_is_open_until_its_next_seal(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let store = fixture.store().await;
     let mut totals = Vec::new();

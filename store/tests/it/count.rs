@@ -3,16 +3,21 @@ use std::time::Duration;
 use homing_protocol::Status;
 use homing_store::{KindPattern, Quantiles};
 
-use crate::fixture::{Fixture, report, write};
+use crate::fixture::{Fixture, On, report, write};
+
+crate::fixture::claims! {
+    kinds_are_counted_apart_with_how_long_they_took,
+    a_pattern_chooses_kinds,
+    an_outcome_without_an_attempt_took_no_time,
+}
 
 fn within(quantiles: Quantiles, expected: Duration) -> bool {
     let off = quantiles.p50.abs_diff(expected);
     off <= expected / 25
 }
 
-#[tokio::test]
-async fn kinds_are_counted_apart_with_how_long_they_took() {
-    let fixture = Fixture::new();
+async fn kinds_are_counted_apart_with_how_long_they_took(on: On) {
+    let fixture = Fixture::new(on);
     let mut other = report(3, Status::Failed);
     other.kind = "image.resize".to_owned();
     other.run_us = 2_000_000;
@@ -37,9 +42,8 @@ async fn kinds_are_counted_apart_with_how_long_they_took() {
     assert!(within(stats[1].ran.unwrap(), Duration::from_secs(2)));
 }
 
-#[tokio::test]
-async fn a_pattern_chooses_kinds() {
-    let fixture = Fixture::new();
+async fn a_pattern_chooses_kinds(on: On) {
+    let fixture = Fixture::new(on);
     let reports = ["image.resize", "image.crop", "imagex"].map(|kind| {
         let mut report = report(kind.len() as u128, Status::Succeeded);
         report.kind = kind.to_owned();
@@ -55,9 +59,8 @@ async fn a_pattern_chooses_kinds() {
     assert!("im*ge".parse::<KindPattern>().is_err());
 }
 
-#[tokio::test]
-async fn an_outcome_without_an_attempt_took_no_time() {
-    let fixture = Fixture::new();
+async fn an_outcome_without_an_attempt_took_no_time(on: On) {
+    let fixture = Fixture::new(on);
     let mut expired = report(1, Status::Expired);
     expired.attempt_id = None;
     write(&mut fixture.writer(), &[expired]);

@@ -14,7 +14,7 @@ const HEADER: usize = 100;
 
 /// A store with a few hundred tasks, in the file alone.
 fn filled() -> Fixture {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     let mut writer = fixture.writer();
     let statuses = [Status::Succeeded, Status::Failed, Status::Dead];
     let reports: Vec<_> = (1..=300)

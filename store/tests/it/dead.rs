@@ -3,7 +3,13 @@ use homing_protocol::{
 };
 use homing_store::{Entry, Filter};
 
-use crate::fixture::{Fixture, at, report, task};
+use crate::fixture::{Fixture, On, at, report, task};
+
+crate::fixture::claims! {
+    a_dead_letter_is_kept_whole_and_closes_its_tasks,
+    two_messages_that_share_an_id_are_both_kept,
+    a_message_without_an_id_is_rather_kept_twice_than_lost,
+}
 
 fn letter(message_id: Option<&str>, body: &'static [u8], reports: Vec<Report>) -> DeadLetter {
     let properties = Properties {
@@ -38,9 +44,8 @@ fn letter(message_id: Option<&str>, body: &'static [u8], reports: Vec<Report>) -
     }
 }
 
-#[tokio::test]
-async fn a_dead_letter_is_kept_whole_and_closes_its_tasks() {
-    let fixture = Fixture::new();
+async fn a_dead_letter_is_kept_whole_and_closes_its_tasks(on: On) {
+    let fixture = Fixture::new(on);
     let mut dead = report(1, Status::Dead);
     dead.reason = Some(Reason::CrashLoop);
     let letter = letter(Some("m"), b"\xffbody", vec![dead]);
@@ -61,31 +66,24 @@ async fn a_dead_letter_is_kept_whole_and_closes_its_tasks() {
     );
     let listed = store.list(&Filter::all().problems(), 10).await.unwrap();
     assert_eq!(listed[0].report.reason, Some(Reason::CrashLoop));
-    let (body, headers): (Vec<u8>, String) = fixture
-        .shell()
-        .query_row("SELECT body, headers FROM dead_letters", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .unwrap();
-    assert_eq!(body, b"\xffbody");
+    let letter = store.dead_letter(kept[0].number).await.unwrap().unwrap();
+    assert_eq!(&letter.body[..], b"\xffbody");
     assert_eq!(
-        headers,
+        letter.headers,
         r#"[["n",1],["n",{"bytes":"00ff"}],["f",{"float":"NaN"}]]"#
     );
 }
 
-#[tokio::test]
-async fn two_messages_that_share_an_id_are_both_kept() {
-    let fixture = Fixture::new();
+async fn two_messages_that_share_an_id_are_both_kept(on: On) {
+    let fixture = Fixture::new(on);
     let entries = [&b"one"[..], b"other"].map(|body| Entry::Dead(letter(Some("1"), body, vec![])));
     fixture.writer().write(&entries, at(7)).unwrap();
 
     assert_eq!(fixture.store().await.dead(10).await.unwrap().len(), 2);
 }
 
-#[tokio::test]
-async fn a_message_without_an_id_is_rather_kept_twice_than_lost() {
-    let fixture = Fixture::new();
+async fn a_message_without_an_id_is_rather_kept_twice_than_lost(on: On) {
+    let fixture = Fixture::new(on);
     let entry = Entry::Dead(letter(None, b"", vec![]));
     fixture
         .writer()

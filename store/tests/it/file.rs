@@ -2,13 +2,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use homing_protocol::Status;
-use homing_store::{Entry, Filter, Store, StoreError, StoreUrl, Writer};
+use homing_store::{Entry, Filter, RepairNote, Repairs, Store, StoreError, StoreUrl, Writer};
 
 use crate::fixture::{Fixture, at, report, write};
 
 #[test]
 fn every_file_is_for_its_owner_only() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     let mut writer = fixture.writer();
     write(&mut writer, &[report(1, Status::Succeeded)]);
 
@@ -22,7 +22,7 @@ fn every_file_is_for_its_owner_only() {
 
 #[tokio::test]
 async fn what_was_written_is_there_after_opening_again() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     write(&mut fixture.writer(), &[report(1, Status::Succeeded)]);
     write(&mut fixture.writer(), &[report(2, Status::Succeeded)]);
 
@@ -38,7 +38,7 @@ async fn what_was_written_is_there_after_opening_again() {
 
 #[tokio::test]
 async fn reading_never_creates_a_store() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
 
     let error = Store::open(&fixture.url()).await.unwrap_err();
 
@@ -48,7 +48,7 @@ async fn reading_never_creates_a_store() {
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused_and_left_alone() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     let text = "something else, and long enough for a header of one hundred bytes".repeat(3);
     fs::write(fixture.path(), &text).unwrap();
 
@@ -63,7 +63,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn another_programs_database_is_refused() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     fixture
         .shell()
         .execute_batch("CREATE TABLE theirs (a)")
@@ -78,7 +78,7 @@ async fn another_programs_database_is_refused() {
 
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     drop(fixture.writer());
     fixture
         .shell()
@@ -100,7 +100,7 @@ async fn a_newer_schema_is_refused() {
 
 #[tokio::test]
 async fn an_empty_file_becomes_a_store_once_a_collector_opens_it() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     fs::write(fixture.path(), "").unwrap();
 
     let before = Store::open(&fixture.url()).await.unwrap_err();
@@ -115,7 +115,7 @@ async fn an_empty_file_becomes_a_store_once_a_collector_opens_it() {
 
 #[test]
 fn a_path_that_can_be_no_store_is_an_error_that_names_it() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     let nowhere = fixture.directory.join("nowhere/homing.db");
 
     let missing = Writer::open(&StoreUrl::sqlite(&nowhere)).unwrap_err();
@@ -123,14 +123,14 @@ fn a_path_that_can_be_no_store_is_an_error_that_names_it() {
 
     assert!(matches!(&missing, StoreError::NoDirectory { path } if *path == nowhere));
     assert!(
-        matches!(&directory, StoreError::Foreign { path, .. } if *path == fixture.directory),
+        matches!(&directory, StoreError::Foreign { store, .. } if *store == fixture.directory.clone().into()),
         "{directory:?}"
     );
 }
 
 #[tokio::test]
 async fn nothing_is_proven_stored_in_a_file_that_was_removed() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     let mut writer = fixture.writer();
     fs::remove_file(fixture.path()).unwrap();
 
@@ -141,7 +141,7 @@ async fn nothing_is_proven_stored_in_a_file_that_was_removed() {
 
 #[tokio::test]
 async fn a_reader_notices_that_the_file_was_replaced() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     write(&mut fixture.writer(), &[report(1, Status::Succeeded)]);
     let store = fixture.store().await;
     assert_eq!(store.list(&Filter::all(), 10).await.unwrap().len(), 1);
@@ -156,11 +156,12 @@ async fn a_reader_notices_that_the_file_was_replaced() {
 
 #[test]
 fn errors_say_what_is_wrong_and_where() {
-    let path = || "/data/homing.db".into();
+    let path = || std::path::PathBuf::from("/data/homing.db");
+    let store = || path().into();
     let io = || std::io::ErrorKind::PermissionDenied.into();
     let texts = [
         (
-            StoreError::Missing { path: path() },
+            StoreError::Missing { store: store() },
             "no store here: /data/homing.db does not exist",
         ),
         (
@@ -169,14 +170,14 @@ fn errors_say_what_is_wrong_and_where() {
         ),
         (
             StoreError::Foreign {
-                path: path(),
+                store: store(),
                 what: "it is another program's database",
             },
             "/data/homing.db is not a store of Homing: it is another program's database",
         ),
         (
             StoreError::Newer {
-                path: path(),
+                store: store(),
                 found: 2,
                 supported: 1,
             },
@@ -190,11 +191,23 @@ fn errors_say_what_is_wrong_and_where() {
             "cannot write the store /data/homing.db",
         ),
         (
-            StoreError::Full { path: path() },
+            StoreError::Full { store: store() },
             "no space left for the store /data/homing.db",
         ),
     ];
     for (error, text) in texts {
         assert_eq!(error.to_string(), text);
     }
+}
+
+#[tokio::test]
+async fn a_store_is_never_created_or_migrated_by_a_repair() {
+    let fixture = Fixture::sqlite();
+
+    let missing = Repairs::replay(&fixture.url(), RepairNote::default()).unwrap_err();
+    fs::write(fixture.path(), "").unwrap();
+    let empty = Repairs::discard(&fixture.url(), &[1], &RepairNote::default(), at(1)).unwrap_err();
+
+    assert!(matches!(missing, StoreError::Missing { .. }), "{missing:?}");
+    assert!(matches!(empty, StoreError::Older { .. }), "{empty:?}");
 }

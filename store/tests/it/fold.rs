@@ -1,17 +1,29 @@
 use homing_protocol::{ContentType, Digest, Report, Run, Status};
-use homing_store::{Entry, Filter, Position};
+use homing_store::{Entry, Filter, Position, StoreError};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, at, report, task, write};
+use crate::fixture::{Fixture, On, at, report, task, write};
+
+crate::fixture::claims! {
+    a_report_that_comes_again_changes_nothing,
+    the_first_outcome_stays_and_a_later_one_is_kept_beside_it,
+    four_reports_come_to_the_same_in_all_24_orders,
+    every_error_of_a_task_is_kept,
+    an_attempt_that_comes_after_the_outcome_does_not_reopen_the_task,
+    a_late_success_takes_the_place_of_a_dead_letter,
+    another_payload_with_the_same_id_is_a_conflict_and_stays_beside,
+    a_later_run_is_the_one_that_counts_in_whatever_order_they_come,
+    whatever_is_reported_is_stored_and_counted,
+}
 
 fn statuses(reports: impl IntoIterator<Item = Report>) -> Vec<Status> {
     reports.into_iter().map(|report| report.status).collect()
 }
 
-#[tokio::test]
-async fn a_report_that_comes_again_changes_nothing() {
-    let fixture = Fixture::new();
+async fn a_report_that_comes_again_changes_nothing(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let reports = [
         report(1, Status::Retrying),
@@ -41,9 +53,8 @@ async fn a_report_that_comes_again_changes_nothing() {
     assert_eq!(after.0.len(), 5);
 }
 
-#[tokio::test]
-async fn the_first_outcome_stays_and_a_later_one_is_kept_beside_it() {
-    let fixture = Fixture::new();
+async fn the_first_outcome_stays_and_a_later_one_is_kept_beside_it(on: On) {
+    let fixture = Fixture::new(on);
     write(
         &mut fixture.writer(),
         &[report(1, Status::Failed), report(1, Status::Succeeded)],
@@ -62,8 +73,7 @@ async fn the_first_outcome_stays_and_a_later_one_is_kept_beside_it() {
 
 /// Two attempts that fail, a dead letter, and a success: in each of their 24
 /// orders, each of them also twice.
-#[tokio::test]
-async fn four_reports_come_to_the_same_in_all_24_orders() {
+async fn four_reports_come_to_the_same_in_all_24_orders(on: On) {
     let attempt = |status, number: u32| {
         let mut report = report(1, status);
         report.attempt = number;
@@ -82,7 +92,7 @@ async fn four_reports_come_to_the_same_in_all_24_orders() {
             continue;
         }
         orders += 1;
-        let fixture = Fixture::new();
+        let fixture = Fixture::new(on);
         let sorted = order.map(|place| reports[place].clone());
         let twice = [&sorted[..], &sorted[..]].concat();
 
@@ -103,9 +113,8 @@ async fn four_reports_come_to_the_same_in_all_24_orders() {
     assert_eq!(orders, 24);
 }
 
-#[tokio::test]
-async fn every_error_of_a_task_is_kept() {
-    let fixture = Fixture::new();
+async fn every_error_of_a_task_is_kept(on: On) {
+    let fixture = Fixture::new(on);
     let reports: Vec<_> = (1..=3)
         .map(|attempt| {
             let status = [Status::Retrying, Status::Retrying, Status::Exhausted];
@@ -125,9 +134,8 @@ async fn every_error_of_a_task_is_kept() {
     assert_eq!(task.record.report, reports[2]);
 }
 
-#[tokio::test]
-async fn an_attempt_that_comes_after_the_outcome_does_not_reopen_the_task() {
-    let fixture = Fixture::new();
+async fn an_attempt_that_comes_after_the_outcome_does_not_reopen_the_task(on: On) {
+    let fixture = Fixture::new(on);
     write(
         &mut fixture.writer(),
         &[report(1, Status::Succeeded), report(1, Status::Retrying)],
@@ -144,9 +152,8 @@ async fn an_attempt_that_comes_after_the_outcome_does_not_reopen_the_task() {
     );
 }
 
-#[tokio::test]
-async fn a_late_success_takes_the_place_of_a_dead_letter() {
-    let fixture = Fixture::new();
+async fn a_late_success_takes_the_place_of_a_dead_letter(on: On) {
+    let fixture = Fixture::new(on);
     let mut dead = report(1, Status::Dead);
     dead.kind = "?".to_owned();
     write(
@@ -165,9 +172,8 @@ async fn a_late_success_takes_the_place_of_a_dead_letter() {
     assert_eq!(stats[0].counts.total(), 1);
 }
 
-#[tokio::test]
-async fn another_payload_with_the_same_id_is_a_conflict_and_stays_beside() {
-    let fixture = Fixture::new();
+async fn another_payload_with_the_same_id_is_a_conflict_and_stays_beside(on: On) {
+    let fixture = Fixture::new(on);
     let mut other = report(1, Status::Succeeded);
     other.digest = Digest::of(b"other");
     write(
@@ -183,8 +189,7 @@ async fn another_payload_with_the_same_id_is_a_conflict_and_stays_beside() {
     assert_eq!(task.conflicts[0].report, other);
 }
 
-#[tokio::test]
-async fn a_later_run_is_the_one_that_counts_in_whatever_order_they_come() {
+async fn a_later_run_is_the_one_that_counts_in_whatever_order_they_come(on: On) {
     let mut second = report(1, Status::Succeeded);
     second.run = Run::FIRST.next();
     let first = report(1, Status::Failed);
@@ -192,7 +197,7 @@ async fn a_later_run_is_the_one_that_counts_in_whatever_order_they_come() {
         [first.clone(), second.clone()],
         [second.clone(), first.clone()],
     ] {
-        let fixture = Fixture::new();
+        let fixture = Fixture::new(on);
         let mut writer = fixture.writer();
         fixture.begin(1, second.run);
         write(&mut writer, &order);
@@ -239,43 +244,75 @@ fn any_report() -> impl Strategy<Value = Report> {
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+/// No report that can be decoded is refused by the schema, so none can stop the
+/// others; and the counts are those of the rows, whatever came.
+async fn whatever_is_reported_is_stored_and_counted(on: On) {
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let reports = prop::collection::vec(any_report(), 1..24);
 
-    /// No report that can be decoded is refused by the schema, so none can stop
-    /// the others; and the counts are those of the rows, whatever came.
-    #[test]
-    fn whatever_is_reported_is_stored_and_counted(
-        reports in prop::collection::vec(any_report(), 1..24),
-    ) {
-        let fixture = Fixture::new();
-        let mut writer = fixture.writer();
-        // Of the others nobody began a second run.
-        fixture.begin(1, Run::FIRST.next());
-        let entries: Vec<_> = reports.into_iter().map(Entry::Report).collect();
+    let tested = runner.run(&reports, |reports| stored_and_counted(on, reports));
 
-        for group in entries.chunks(5) {
-            prop_assert!(writer.write(group, at(1)).is_ok());
-        }
+    assert_eq!(tested, Ok(()));
+}
 
-        let shell = fixture.shell();
-        let wrong: i64 = shell.query_row(
-            "SELECT count(*) FROM (
-                 SELECT kind, status, count(*) FROM tasks WHERE newest GROUP BY kind, status
-                 EXCEPT SELECT kind, status, tasks FROM kind_counts)
-             ", [], |row| row.get(0)).unwrap();
-        prop_assert_eq!(wrong, 0);
-        let sums: (i64, i64, i64) = shell.query_row(
-            "SELECT (SELECT count(*) FROM tasks WHERE newest),
-                    (SELECT coalesce(sum(tasks), 0) FROM kind_counts),
-                    (SELECT count(*) FROM tasks t JOIN log USING (position))
-             ", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-        prop_assert_eq!(sums.0, sums.1);
-        prop_assert!(sums.2 >= sums.0);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let tail = runtime.block_on(async {
-            fixture.store().await.tail(&Position::START, &Filter::all(), 100).await
-        });
-        prop_assert!(tail.is_ok_and(|tail| tail.at_end));
+fn stored_and_counted(on: On, reports: Vec<Report>) -> Result<(), TestCaseError> {
+    let fixture = Fixture::new(on);
+    let mut writer = fixture.writer();
+    // Of the others nobody began a second run.
+    fixture.begin(1, Run::FIRST.next());
+    let entries: Vec<_> = reports.into_iter().map(Entry::Report).collect();
+
+    for group in entries.chunks(5) {
+        let written = writer.write(group, at(1));
+        prop_assert!(written.is_ok(), "{written:?}");
     }
+
+    let wrong = fixture.number(
+        "SELECT count(*) FROM (
+             SELECT kind, status, count(*) FROM tasks WHERE newest GROUP BY kind, status
+             EXCEPT SELECT kind, status, tasks FROM kind_counts) wrong",
+    );
+    prop_assert_eq!(wrong, 0);
+    let newest = fixture.number("SELECT count(*) FROM tasks WHERE newest");
+    let counted = fixture.number("SELECT coalesce(sum(tasks), 0) FROM kind_counts");
+    let logged = fixture.number("SELECT count(*) FROM tasks t JOIN log USING (position)");
+    prop_assert_eq!(newest, counted);
+    prop_assert!(logged >= newest);
+    let read = std::thread::scope(|scope| {
+        let read = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let store = fixture.store().await;
+                let tail = store.tail(&Position::START, &Filter::all(), 100).await?;
+                Ok::<_, StoreError>((tail, store.list(&Filter::all(), 100).await?))
+            })
+        });
+        read.join().unwrap()
+    });
+    let read = read.map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let (tail, listed) = read;
+    prop_assert!(tail.at_end);
+    for record in listed {
+        let texts = |report: &Report| {
+            let (kind, worker, error) = (&report.kind, &report.worker, &report.error);
+            (
+                kind.clone(),
+                worker.clone(),
+                error.clone(),
+                report.output.clone(),
+            )
+        };
+        let written = entries.iter().any(|entry| {
+            matches!(entry, Entry::Report(report) if texts(report) == texts(&record.report))
+        });
+        prop_assert!(written, "{record:?}");
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use crate::fixture::{Fixture, report, write};
 
 #[test]
 fn a_second_writer_stands_by_and_takes_over() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     let mut first = fixture.writer();
     write(&mut first, &[report(1, Status::Succeeded)]);
     let Opened::Standby(standby) = Writer::open(&fixture.url()).unwrap() else {
@@ -31,7 +31,7 @@ fn a_second_writer_stands_by_and_takes_over() {
 
 #[test]
 fn another_path_to_the_same_file_has_the_same_lock() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     let _first = fixture.writer();
     let link = fixture.directory.join("link.db");
     std::os::unix::fs::symlink(fixture.path(), &link).unwrap();

@@ -1,4 +1,5 @@
-//! The store's public surface, on real files.
+//! The store's public surface: what holds for both stores, on real files and a
+//! real PostgreSQL, then what is special about each.
 
 #![expect(clippy::unwrap_used, reason = "what fails in a fixture fails the test")]
 
@@ -12,6 +13,10 @@ mod fixture;
 mod fold;
 mod lock;
 mod migrate;
+mod postgres;
 mod query;
 mod repair;
+mod server;
+mod several;
+mod shell;
 mod tail;

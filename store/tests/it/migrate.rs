@@ -14,7 +14,7 @@ use crate::fixture::{Fixture, task};
 const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/files/0001.sqlite");
 
 fn old() -> Fixture {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     fs::copy(Path::new(OLD), fixture.path()).unwrap();
     fixture
 }

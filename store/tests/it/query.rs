@@ -1,9 +1,18 @@
 use std::time::Duration;
 
-use homing_protocol::{AnyError, ContentType, Status, Task};
+use homing_protocol::{AnyError, Status, Task};
 use homing_store::{Entry, Filter, WaitError};
 
-use crate::fixture::{Fixture, at, report, task, write};
+use crate::fixture::{Fixture, On, at, report, task, write};
+
+crate::fixture::claims! {
+    every_field_of_a_report_is_read_as_it_was_written,
+    the_last_stored_is_listed_first,
+    a_filter_keeps_what_matches_all_of_it,
+    who_waits_for_a_task_gets_its_outcome_once_it_is_stored,
+    an_outcome_of_another_type_is_an_error_that_names_the_task,
+    reading_goes_on_while_a_writer_writes,
+}
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Echo;
@@ -14,9 +23,8 @@ impl Task for Echo {
     type Error = AnyError;
 }
 
-#[tokio::test]
-async fn every_field_of_a_report_is_read_as_it_was_written() {
-    let fixture = Fixture::new();
+async fn every_field_of_a_report_is_read_as_it_was_written(on: On) {
+    let fixture = Fixture::new(on);
     let mut full = report(1, Status::Exhausted);
     full.batch = Some(uuid::Uuid::from_u128(5).into());
     full.row = Some(9);
@@ -41,62 +49,8 @@ async fn every_field_of_a_report_is_read_as_it_was_written() {
     assert_eq!(listed.stored_at, at(1_000));
 }
 
-#[tokio::test]
-async fn an_output_is_json_in_a_plain_sqlite_shell_whatever_its_encoding() {
-    let fixture = Fixture::new();
-    let outputs = [
-        (ContentType::Json, b"{\"b\": 1.0,  \"a\":[]}".to_vec()),
-        (
-            ContentType::MessagePack,
-            rmp_serde::to_vec_named(&("ä", 1)).unwrap(),
-        ),
-        (ContentType::Json, b"\"\xff".to_vec()),
-        (ContentType::MessagePack, vec![0xc1]),
-    ];
-    let reports: Vec<_> = (1..)
-        .zip(outputs)
-        .map(|(number, (content_type, output))| {
-            let mut report = report(number, Status::Succeeded);
-            report.content_type = content_type;
-            report.output = Some(output.into());
-            report
-        })
-        .collect();
-    write(&mut fixture.writer(), &reports);
-
-    let shell = fixture.shell();
-    let mut statement = shell
-        .prepare("SELECT output_json FROM outcomes ORDER BY position")
-        .unwrap();
-    let json: Vec<Option<String>> = statement
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-
-    let text = |text: &str| Some(text.to_owned());
-    assert_eq!(
-        json,
-        [
-            text("{\"b\": 1.0,  \"a\":[]}"),
-            text("[\"ä\",1]"),
-            None,
-            None
-        ]
-    );
-    let records = fixture
-        .store()
-        .await
-        .list(&Filter::all(), 10)
-        .await
-        .unwrap();
-    let derived: Vec<_> = records.iter().rev().map(|r| r.output_json()).collect();
-    assert_eq!(derived, json);
-}
-
-#[tokio::test]
-async fn the_last_stored_is_listed_first() {
-    let fixture = Fixture::new();
+async fn the_last_stored_is_listed_first(on: On) {
+    let fixture = Fixture::new(on);
     write(
         &mut fixture.writer(),
         &[
@@ -113,9 +67,8 @@ async fn the_last_stored_is_listed_first() {
     assert_eq!(tasks, [1, 3].map(task));
 }
 
-#[tokio::test]
-async fn a_filter_keeps_what_matches_all_of_it() {
-    let fixture = Fixture::new();
+async fn a_filter_keeps_what_matches_all_of_it(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let batch = uuid::Uuid::from_u128(5).into();
     for number in 1..=6_u128 {
@@ -155,9 +108,8 @@ async fn a_filter_keeps_what_matches_all_of_it() {
     }
 }
 
-#[tokio::test]
-async fn who_waits_for_a_task_gets_its_outcome_once_it_is_stored() {
-    let fixture = Fixture::new();
+async fn who_waits_for_a_task_gets_its_outcome_once_it_is_stored(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     write(&mut writer, &[report(1, Status::Retrying)]);
     let store = fixture.store().await;
@@ -173,9 +125,8 @@ async fn who_waits_for_a_task_gets_its_outcome_once_it_is_stored() {
     assert_eq!(outcome.result.unwrap()["a"], 1.0);
 }
 
-#[tokio::test]
-async fn an_outcome_of_another_type_is_an_error_that_names_the_task() {
-    let fixture = Fixture::new();
+async fn an_outcome_of_another_type_is_an_error_that_names_the_task(on: On) {
+    let fixture = Fixture::new(on);
     let mut other = report(1, Status::Succeeded);
     other.output = Some((&b"[]"[..]).into());
     write(&mut fixture.writer(), &[other]);
@@ -185,9 +136,8 @@ async fn an_outcome_of_another_type_is_an_error_that_names_the_task() {
     assert!(matches!(outcome, Err(WaitError::Undecodable { id, .. }) if id == task(1)));
 }
 
-#[tokio::test]
-async fn reading_goes_on_while_a_writer_writes() {
-    let fixture = Fixture::new();
+async fn reading_goes_on_while_a_writer_writes(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     write(&mut writer, &[report(1, Status::Succeeded)]);
     let store = fixture.store().await;

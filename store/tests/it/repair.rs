@@ -3,12 +3,31 @@ use homing_protocol::{
     Timestamp,
 };
 use homing_store::{
-    BatchRef, Began, Entry, Filter, NewRun, Position, RepairNote, Repairs, StoreError, Turn,
-    next_run,
+    BatchRef, Began, Entry, Filter, NewRun, Position, RepairNote, Repairs, Turn, next_run,
 };
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, at, report, task, write};
+use crate::fixture::{Fixture, On, at, report, task, write};
+
+crate::fixture::claims! {
+    a_replayed_task_is_pending_until_the_new_run_has_an_outcome,
+    a_run_whose_outcome_is_faster_than_its_record_keeps_it,
+    reports_of_one_run_change_nothing_in_another,
+    a_task_that_changed_meanwhile_is_left_out_of_a_replay,
+    a_task_that_is_named_twice_is_begun_once_in_a_replay,
+    a_run_that_was_perhaps_published_is_begun_again_under_its_number,
+    one_process_at_a_time_replays_beside_the_collector,
+    who_replayed_and_why_stays_with_the_task,
+    a_payload_with_a_turned_bit_is_not_given_to_a_replay,
+    the_log_never_goes_back_in_time_whoever_writes,
+    a_task_that_dies_again_is_known_to_have_died_before,
+    a_discarded_dead_letter_leaves_its_fact_and_not_its_content,
+    tasks_that_match_come_in_parts_and_without_what_came_later,
+    a_replay_comes_in_between_the_groups_of_a_busy_collector,
+    large_payloads_are_read_in_parts,
+    a_task_that_one_replay_names_twice_is_begun_once_even_in_two_parts,
+    a_letter_without_an_id_belongs_to_its_task_before_that_is_published,
+}
 
 fn note() -> RepairNote {
     RepairNote {
@@ -77,9 +96,8 @@ fn batched(mut report: Report) -> Report {
     report
 }
 
-#[tokio::test]
-async fn a_replayed_task_is_pending_until_the_new_run_has_an_outcome() {
-    let fixture = Fixture::new();
+async fn a_replayed_task_is_pending_until_the_new_run_has_an_outcome(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let failed = batched(unlucky(1, Status::Failed));
     write(&mut writer, std::slice::from_ref(&failed));
@@ -130,9 +148,8 @@ async fn a_replayed_task_is_pending_until_the_new_run_has_an_outcome() {
     );
 }
 
-#[tokio::test]
-async fn a_run_whose_outcome_is_faster_than_its_record_keeps_it() {
-    let fixture = Fixture::new();
+async fn a_run_whose_outcome_is_faster_than_its_record_keeps_it(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let failed = unlucky(1, Status::Failed);
     write(&mut writer, std::slice::from_ref(&failed));
@@ -150,9 +167,8 @@ async fn a_run_whose_outcome_is_faster_than_its_record_keeps_it() {
     assert_eq!(found.replays[0].confirmed_at, Some(at(7_000)));
 }
 
-#[tokio::test]
-async fn reports_of_one_run_change_nothing_in_another() {
-    let fixture = Fixture::new();
+async fn reports_of_one_run_change_nothing_in_another(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let dead = unlucky(1, Status::Dead);
     write(&mut writer, std::slice::from_ref(&dead));
@@ -172,9 +188,8 @@ async fn reports_of_one_run_change_nothing_in_another() {
     assert_eq!((counts.total(), counts.get(Status::Failed)), (1, 1));
 }
 
-#[tokio::test]
-async fn a_task_that_changed_meanwhile_is_left_out_of_a_replay() {
-    let fixture = Fixture::new();
+async fn a_task_that_changed_meanwhile_is_left_out_of_a_replay(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let (dead, failed) = (unlucky(1, Status::Dead), unlucky(2, Status::Failed));
     write(&mut writer, &[dead.clone(), failed.clone()]);
@@ -196,9 +211,8 @@ async fn a_task_that_changed_meanwhile_is_left_out_of_a_replay() {
     );
 }
 
-#[test]
-fn a_task_that_is_named_twice_is_begun_once_in_a_replay() {
-    let fixture = Fixture::new();
+async fn a_task_that_is_named_twice_is_begun_once_in_a_replay(on: On) {
+    let fixture = Fixture::new(on);
     let failed = unlucky(1, Status::Failed);
     write(&mut fixture.writer(), std::slice::from_ref(&failed));
     let mut repairs = repairs(&fixture);
@@ -211,9 +225,8 @@ fn a_task_that_is_named_twice_is_begun_once_in_a_replay() {
     assert_eq!(later.unwrap(), [Began::Changed]);
 }
 
-#[tokio::test]
-async fn a_run_that_was_perhaps_published_is_begun_again_under_its_number() {
-    let fixture = Fixture::new();
+async fn a_run_that_was_perhaps_published_is_begun_again_under_its_number(on: On) {
+    let fixture = Fixture::new(on);
     let failed = unlucky(1, Status::Failed);
     write(&mut fixture.writer(), std::slice::from_ref(&failed));
     repairs(&fixture)
@@ -231,9 +244,8 @@ async fn a_run_that_was_perhaps_published_is_begun_again_under_its_number() {
     assert_eq!(next_run(found, "demo.other", "tasks"), run(3));
 }
 
-#[tokio::test]
-async fn one_process_at_a_time_replays_beside_the_collector() {
-    let fixture = Fixture::new();
+async fn one_process_at_a_time_replays_beside_the_collector(on: On) {
+    let fixture = Fixture::new(on);
     let _writer = fixture.writer();
     let first = repairs(&fixture);
 
@@ -247,9 +259,8 @@ async fn one_process_at_a_time_replays_beside_the_collector() {
     drop(repairs(&fixture));
 }
 
-#[tokio::test]
-async fn who_replayed_and_why_stays_with_the_task() {
-    let fixture = Fixture::new();
+async fn who_replayed_and_why_stays_with_the_task(on: On) {
+    let fixture = Fixture::new(on);
     let failed = unlucky(1, Status::Failed);
     write(&mut fixture.writer(), std::slice::from_ref(&failed));
     replay(&mut repairs(&fixture), &[new_run(&failed, 2)]);
@@ -266,14 +277,14 @@ async fn who_replayed_and_why_stays_with_the_task() {
     );
 }
 
-#[tokio::test]
-async fn a_payload_with_a_turned_bit_is_not_given_to_a_replay() {
-    let fixture = Fixture::new();
+async fn a_payload_with_a_turned_bit_is_not_given_to_a_replay(on: On) {
+    let fixture = Fixture::new(on);
     write(&mut fixture.writer(), &[unlucky(1, Status::Failed)]);
-    fixture
-        .shell()
-        .execute("UPDATE tasks SET payload = x'5b305d'", [])
-        .unwrap();
+    // `[0]`, in the words of each.
+    fixture.sql(match on {
+        On::Sqlite => "UPDATE tasks SET payload = x'5b305d'",
+        On::Postgres => "UPDATE tasks SET payload = '\\x5b305d'",
+    });
 
     let found = fixture.store().await.replayable(vec![task(1)]).await;
 
@@ -281,9 +292,8 @@ async fn a_payload_with_a_turned_bit_is_not_given_to_a_replay() {
     assert_eq!((found.payload, found.damaged), (None, true));
 }
 
-#[test]
-fn the_log_never_goes_back_in_time_whoever_writes() {
-    let fixture = Fixture::new();
+async fn the_log_never_goes_back_in_time_whoever_writes(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let failed = unlucky(1, Status::Failed);
     write(&mut writer, std::slice::from_ref(&failed));
@@ -292,28 +302,15 @@ fn the_log_never_goes_back_in_time_whoever_writes() {
     let entry = Entry::Report(unlucky(2, Status::Succeeded));
     writer.write(&[entry], at(2)).unwrap();
 
-    let shell = fixture.shell();
-    let mut times = shell
-        .prepare("SELECT stored_at FROM log ORDER BY position")
-        .unwrap();
-    let times: Vec<i64> = times
-        .query_map([], |row| row.get(0))
+    let store = fixture.store().await;
+    let log = store.tail(&Position::START, &Filter::all(), 10).await;
+    let times: Vec<_> = log
         .unwrap()
-        .map(Result::unwrap)
+        .records
+        .iter()
+        .map(|record| record.stored_at)
         .collect();
-    assert_eq!(times, [1_000, 7_000, 7_000]);
-}
-
-#[tokio::test]
-async fn a_store_is_never_created_or_migrated_by_a_repair() {
-    let fixture = Fixture::new();
-
-    let missing = Repairs::replay(&fixture.url(), note()).unwrap_err();
-    std::fs::write(fixture.path(), "").unwrap();
-    let empty = Repairs::discard(&fixture.url(), &[1], &note(), at(1)).unwrap_err();
-
-    assert!(matches!(missing, StoreError::Missing { .. }), "{missing:?}");
-    assert!(matches!(empty, StoreError::Older { .. }), "{empty:?}");
+    assert_eq!(times, [1_000, 7_000, 7_000].map(at));
 }
 
 fn letter(number: u128, id: &str, run: u32) -> Entry {
@@ -340,9 +337,8 @@ fn letter(number: u128, id: &str, run: u32) -> Entry {
     })
 }
 
-#[tokio::test]
-async fn a_task_that_dies_again_is_known_to_have_died_before() {
-    let fixture = Fixture::new();
+async fn a_task_that_dies_again_is_known_to_have_died_before(on: On) {
+    let fixture = Fixture::new(on);
     let entries = [letter(1, "a", 1), letter(2, "b", 1), letter(1, "c", 2)];
     fixture.writer().write(&entries, at(7)).unwrap();
 
@@ -352,9 +348,8 @@ async fn a_task_that_dies_again_is_known_to_have_died_before() {
     assert_eq!(deaths, [2, 1, 1]);
 }
 
-#[tokio::test]
-async fn a_discarded_dead_letter_leaves_its_fact_and_not_its_content() {
-    let fixture = Fixture::new();
+async fn a_discarded_dead_letter_leaves_its_fact_and_not_its_content(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let entries = [letter(1, "a", 1), letter(2, "b", 1)];
     writer.write(&entries, at(7)).unwrap();
@@ -381,9 +376,8 @@ async fn a_discarded_dead_letter_leaves_its_fact_and_not_its_content() {
     assert_eq!(record.report.status, Status::Dead);
 }
 
-#[tokio::test]
-async fn tasks_that_match_come_in_parts_and_without_what_came_later() {
-    let fixture = Fixture::new();
+async fn tasks_that_match_come_in_parts_and_without_what_came_later(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let reports: Vec<_> = (1..=5)
         .map(|number| {
@@ -410,10 +404,9 @@ async fn tasks_that_match_come_in_parts_and_without_what_came_later() {
 }
 
 /// The collector commits without a pause, as it does under load.
-#[tokio::test]
-async fn a_replay_comes_in_between_the_groups_of_a_busy_collector() {
+async fn a_replay_comes_in_between_the_groups_of_a_busy_collector(on: On) {
     const GROUPS: u128 = 30;
-    let fixture = Fixture::new();
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let failed: Vec<_> = (1..=GROUPS)
         .map(|number| unlucky(number, Status::Failed))
@@ -446,9 +439,8 @@ async fn a_replay_comes_in_between_the_groups_of_a_busy_collector() {
     assert_eq!(log, (groups * 500 + 2 * GROUPS).to_string());
 }
 
-#[tokio::test]
-async fn large_payloads_are_read_in_parts() {
-    let fixture = Fixture::new();
+async fn large_payloads_are_read_in_parts(on: On) {
+    let fixture = Fixture::new(on);
     let payload = vec![b'1'; 1 << 20];
     let large: Vec<_> = (1..=20)
         .map(|number| {
@@ -467,9 +459,8 @@ async fn large_payloads_are_read_in_parts() {
     assert!(found.iter().all(|found| found.is_some()));
 }
 
-#[tokio::test]
-async fn a_task_that_one_replay_names_twice_is_begun_once_even_in_two_parts() {
-    let fixture = Fixture::new();
+async fn a_task_that_one_replay_names_twice_is_begun_once_even_in_two_parts(on: On) {
+    let fixture = Fixture::new(on);
     let failed = unlucky(1, Status::Failed);
     write(&mut fixture.writer(), std::slice::from_ref(&failed));
     let mut repairs = repairs(&fixture);
@@ -489,9 +480,8 @@ async fn a_task_that_one_replay_names_twice_is_begun_once_even_in_two_parts() {
     );
 }
 
-#[tokio::test]
-async fn a_letter_without_an_id_belongs_to_its_task_before_that_is_published() {
-    let fixture = Fixture::new();
+async fn a_letter_without_an_id_belongs_to_its_task_before_that_is_published(on: On) {
+    let fixture = Fixture::new(on);
     let letter = DeadLetter {
         reason: Reason::Malformed,
         detail: "no id".to_owned(),

@@ -3,11 +3,19 @@ use std::time::Duration;
 use homing_protocol::Status;
 use homing_store::{Filter, Position, StoreError};
 
-use crate::fixture::{Fixture, report, task, write};
+use crate::fixture::{Fixture, On, report, task, write};
 
-#[tokio::test]
-async fn following_in_parts_gives_every_entry_once_and_in_order() {
-    let fixture = Fixture::new();
+crate::fixture::claims! {
+    following_in_parts_gives_every_entry_once_and_in_order,
+    an_entry_stays_as_it_was_when_its_task_goes_on,
+    what_a_filter_drops_is_not_looked_at_again,
+    a_position_the_log_does_not_reach_is_an_error_that_names_it,
+    an_empty_log_has_an_end,
+    no_commit_is_missed_between_looking_and_waiting,
+}
+
+async fn following_in_parts_gives_every_entry_once_and_in_order(on: On) {
+    let fixture = Fixture::new(on);
     let reports: Vec<_> = (1..=7)
         .map(|number| report(number, Status::Succeeded))
         .collect();
@@ -28,9 +36,8 @@ async fn following_in_parts_gives_every_entry_once_and_in_order() {
     assert_eq!(after, store.end().await.unwrap());
 }
 
-#[tokio::test]
-async fn an_entry_stays_as_it_was_when_its_task_goes_on() {
-    let fixture = Fixture::new();
+async fn an_entry_stays_as_it_was_when_its_task_goes_on(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     write(&mut writer, &[report(1, Status::Retrying)]);
     let store = fixture.store().await;
@@ -50,9 +57,8 @@ async fn an_entry_stays_as_it_was_when_its_task_goes_on() {
     assert!(!after.at_end);
 }
 
-#[tokio::test]
-async fn what_a_filter_drops_is_not_looked_at_again() {
-    let fixture = Fixture::new();
+async fn what_a_filter_drops_is_not_looked_at_again(on: On) {
+    let fixture = Fixture::new(on);
     let reports: Vec<_> = (1..=5)
         .map(|number| report(number, Status::Succeeded))
         .collect();
@@ -66,9 +72,8 @@ async fn what_a_filter_drops_is_not_looked_at_again() {
     assert_eq!(tail.position, store.end().await.unwrap());
 }
 
-#[tokio::test]
-async fn a_position_the_log_does_not_reach_is_an_error_that_names_it() {
-    let fixture = Fixture::new();
+async fn a_position_the_log_does_not_reach_is_an_error_that_names_it(on: On) {
+    let fixture = Fixture::new(on);
     write(&mut fixture.writer(), &[report(1, Status::Succeeded)]);
     let store = fixture.store().await;
 
@@ -83,9 +88,8 @@ async fn a_position_the_log_does_not_reach_is_an_error_that_names_it() {
     assert!("-1".parse::<Position>().is_err());
 }
 
-#[tokio::test]
-async fn an_empty_log_has_an_end() {
-    let fixture = Fixture::new();
+async fn an_empty_log_has_an_end(on: On) {
+    let fixture = Fixture::new(on);
     drop(fixture.writer());
     let store = fixture.store().await;
 
@@ -102,9 +106,8 @@ async fn an_empty_log_has_an_end() {
     );
 }
 
-#[tokio::test]
-async fn no_commit_is_missed_between_looking_and_waiting() {
-    let fixture = Fixture::new();
+async fn no_commit_is_missed_between_looking_and_waiting(on: On) {
+    let fixture = Fixture::new(on);
     let mut writer = fixture.writer();
     let store = fixture.store().await;
     let mut watch = store.watch().await.unwrap();

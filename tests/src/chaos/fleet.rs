@@ -149,7 +149,7 @@ impl Fleet {
     /// store longest.
     pub fn active(&self) -> Option<usize> {
         let collectors = self.of(Role::Collector);
-        let holder = self.world.store_url().path().with_extension("db.collector");
+        let holder = self.world.sqlite().with_extension("db.collector");
         let holder = std::fs::read_to_string(holder).unwrap_or_default();
         let process = holder.split(' ').nth(1).and_then(|id| id.parse().ok());
         let is_holder = |at: &usize| self.members[*at].process.id() == process;

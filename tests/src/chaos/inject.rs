@@ -236,7 +236,7 @@ impl Arena<'_> {
 
     async fn lock_store(&mut self) {
         for _ in 0..2 {
-            let path = self.fleet.world.store_url().path().to_owned();
+            let path = self.fleet.world.sqlite();
             let db = Connection::open(path).expect("there is a store");
             db.busy_timeout(Duration::from_secs(10)).expect("a timeout");
             let begun = block_in_place(|| db.execute_batch("BEGIN IMMEDIATE"));

@@ -194,7 +194,7 @@ async fn a_store_that_somebody_else_locks_delays_outcomes_and_loses_none() {
     let world = World::start().await;
     let collector = world.collector("collector").await;
     let store = world.store().await;
-    let mut lock = Connection::open(world.store_url().path()).unwrap();
+    let mut lock = Connection::open(world.sqlite()).unwrap();
     let held = lock
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .unwrap();

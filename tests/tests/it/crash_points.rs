@@ -276,7 +276,7 @@ async fn of_a_producer_lose_nothing() {
 
 /// Which schema the store has, and how many tables, however its collector died.
 fn schema(world: &World) -> (i64, i64) {
-    let db = rusqlite::Connection::open(world.store_url().path()).unwrap();
+    let db = rusqlite::Connection::open(world.sqlite()).unwrap();
     let schema = "SELECT (SELECT user_version FROM pragma_user_version),
                          (SELECT count(*) FROM sqlite_schema WHERE type = 'table')";
     db.query_row(schema, [], |row| Ok((row.get(0)?, row.get(1)?)))

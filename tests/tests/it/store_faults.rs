@@ -197,7 +197,7 @@ async fn a_store_that_is_replaced_by_another_is_written_on_from_there() {
     fs::create_dir(&copy).unwrap();
     let path = copy.join("homing.db").display().to_string();
     let backup = format!("VACUUM INTO '{path}'");
-    Connection::open(place.url.path())
+    Connection::open(place.url.path().unwrap())
         .and_then(|store| store.execute_batch(&backup))
         .unwrap();
 
@@ -217,7 +217,10 @@ async fn another_file_beside_the_log_of_the_one_before_is_left_alone_until_it_is
     let place = Place::start().await;
     let before = place.outcomes(10, 10).await;
     place.stored(&before).await;
-    let (file, away) = (place.url.path().to_owned(), place.world.dir.join("away.db"));
+    let (file, away) = (
+        place.url.path().unwrap().to_owned(),
+        place.world.dir.join("away.db"),
+    );
 
     moved(&file, &away);
     fs::copy(&away, &file).unwrap();
@@ -248,7 +251,7 @@ async fn an_outcome_that_the_store_refuses_is_a_dead_letter_and_holds_up_no_othe
         hex(refused[0]),
         hex(refused[1])
     );
-    Connection::open(place.url.path())
+    Connection::open(place.url.path().unwrap())
         .and_then(|store| store.execute_batch(&trigger))
         .unwrap();
 

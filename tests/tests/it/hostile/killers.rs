@@ -100,7 +100,7 @@ async fn a_message_that_ends_the_collectors_connections_is_stored() {
 #[tokio::test]
 async fn a_collector_that_holds_one_for_a_store_that_takes_nothing_ends_when_told_to() {
     let pipeline = Pipeline::start(&[]).await;
-    let mut lock = Connection::open(pipeline.world.store_url().path()).unwrap();
+    let mut lock = Connection::open(pipeline.world.sqlite()).unwrap();
     let held = lock
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .unwrap();

@@ -4,20 +4,16 @@
 use std::collections::HashMap;
 
 use homing_protocol::{BatchId, Report, Status};
-use rusqlite::{Connection, params};
 
-use super::columns::integer;
-use super::count::{RAN, WAITED};
-use super::fault::Answer;
 use crate::histogram::bucket;
-use crate::stats::slot;
+use crate::stats::{RAN, WAITED, slot};
 
 /// How much each status gains.
 type Gains = [i64; Status::ALL.len()];
 
 /// What a group changes.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     kinds: HashMap<String, Kind>,
     batches: HashMap<BatchId, Gains>,
 }
@@ -31,15 +27,25 @@ struct Kind {
 
 /// What decides where a task is counted.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) kind: String,
-    pub(super) status: Status,
-    pub(super) batch: Option<BatchId>,
+pub(crate) struct Place {
+    pub(crate) kind: String,
+    pub(crate) status: Status,
+    pub(crate) batch: Option<BatchId>,
+}
+
+impl From<&Report> for Place {
+    fn from(report: &Report) -> Self {
+        Self {
+            kind: report.kind.clone(),
+            status: report.status,
+            batch: report.batch,
+        }
+    }
 }
 
 impl Tally {
     /// The newest run of a task is what `report` says.
-    pub(super) fn enter(&mut self, report: &Report) {
+    pub(crate) fn enter(&mut self, report: &Report) {
         self.kind(&report.kind).gains[slot(report.status)] += 1;
         if let Some(batch) = report.batch {
             self.batches.entry(batch).or_default()[slot(report.status)] += 1;
@@ -47,7 +53,7 @@ impl Tally {
     }
 
     /// The newest run of a task is no longer what was stored of it.
-    pub(super) fn leave(&mut self, place: &Place) {
+    pub(crate) fn leave(&mut self, place: &Place) {
         self.kind(&place.kind).gains[slot(place.status)] -= 1;
         if let Some(batch) = place.batch {
             self.batches.entry(batch).or_default()[slot(place.status)] -= 1;
@@ -55,7 +61,7 @@ impl Tally {
     }
 
     /// An attempt took as long as `report` says.
-    pub(super) fn measure(&mut self, report: &Report) {
+    pub(crate) fn measure(&mut self, report: &Report) {
         if report.attempt_id.is_none() {
             return;
         }
@@ -72,43 +78,35 @@ impl Tally {
         self.kinds.get_mut(kind).expect("it was just put in")
     }
 
-    /// Writes the changes.
-    pub(super) fn write(&self, db: &Connection) -> Answer<()> {
-        for (kind, changes) in &self.kinds {
-            write_kind(db, kind, changes)?;
-        }
-        let mut statement = db.prepare_cached(
-            "INSERT INTO batch_counts VALUES (?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
-        )?;
-        for (batch, gains) in &self.batches {
-            for (status, gain) in changed(gains) {
-                statement.execute(params![batch.as_bytes(), status.as_str(), gain])?;
-            }
-        }
-        Ok(())
+    /// What changes in the counts of kinds.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (&str, Status, i64)> {
+        let kinds = self.kinds.iter();
+        kinds.flat_map(|(kind, changes)| {
+            changed(&changes.gains).map(move |(status, gain)| (kind.as_str(), status, gain))
+        })
     }
-}
 
-fn write_kind(db: &Connection, kind: &str, changes: &Kind) -> Answer<()> {
-    let mut counts = db.prepare_cached(
-        "INSERT INTO kind_counts VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
-    )?;
-    for (status, gain) in changed(&changes.gains) {
-        counts.execute(params![kind, status.as_str(), gain])?;
+    /// What changes in the counts of batches.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = (BatchId, Status, i64)> {
+        let batches = self.batches.iter();
+        batches.flat_map(|(batch, gains)| {
+            changed(gains).map(move |(status, gain)| (*batch, status, gain))
+        })
     }
-    let mut histogram = db.prepare_cached(
-        "INSERT INTO histograms VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts",
-    )?;
-    for (measure, buckets) in [(WAITED, &changes.waited), (RAN, &changes.ran)] {
-        for (bucket, attempts) in buckets {
-            let bucket = integer(u64::from(*bucket));
-            histogram.execute(params![kind, measure, bucket, attempts])?;
-        }
+
+    /// What is added to the buckets of what is measured of each kind.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (&str, &'static str, u16, i64)> {
+        let kinds = self.kinds.iter();
+        kinds.flat_map(|(kind, changes)| {
+            let measures = [(WAITED, &changes.waited), (RAN, &changes.ran)];
+            let buckets = measures.into_iter().flat_map(|(measure, buckets)| {
+                let buckets = buckets.iter();
+                buckets.map(move |(bucket, attempts)| (measure, *bucket, *attempts))
+            });
+            buckets
+                .map(move |(measure, bucket, attempts)| (kind.as_str(), measure, bucket, attempts))
+        })
     }
-    Ok(())
 }
 
 /// The statuses with a change.

@@ -1,0 +1,189 @@
+use homing_protocol::chain;
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+use super::address::Address;
+use crate::error::StoreError;
+use crate::position::Position;
+
+/// What went wrong, before it is known in which database.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The server or the connection to it says so.
+    Sql(Error),
+    /// There was no answer in time.
+    Silent,
+    /// There is no database, or no schema of ours in it.
+    Missing,
+    /// What is there is not ours.
+    Foreign(&'static str),
+    /// It has another schema than this build reads.
+    Newer { found: u32, supported: u32 },
+    /// As above.
+    Older { found: u32, supported: u32 },
+    /// There is no encryption as it must be.
+    Tls(String),
+    /// A value is not what it must be.
+    Corrupt(String),
+    /// The log has no such position.
+    Position {
+        position: Position,
+        oldest: Position,
+        newest: Position,
+    },
+}
+
+/// What a query answers.
+pub(super) type Answer<T> = Result<T, Fault>;
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Fault {
+    /// A value in the store that none of ours would have written.
+    pub(super) fn corrupt(problem: &str) -> Self {
+        Self::Corrupt(problem.to_owned())
+    }
+
+    /// Whether another connection may do better.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::Silent => true,
+            Self::Sql(error) => is_of_connection(error),
+            _ => false,
+        }
+    }
+
+    /// The error, about the store at `address`.
+    pub(crate) fn at(self, address: &Address) -> StoreError {
+        let store = address.place();
+        match self {
+            Self::Sql(error) => failure(&error, address),
+            Self::Silent => StoreError::Unreachable {
+                store,
+                detail: "no answer in time".to_owned(),
+            },
+            Self::Missing => StoreError::Missing { store },
+            Self::Foreign(what) => StoreError::Foreign { store, what },
+            Self::Newer { found, supported } => StoreError::Newer {
+                store,
+                found,
+                supported,
+            },
+            Self::Older { found, supported } => StoreError::Older {
+                store,
+                found,
+                supported,
+            },
+            Self::Tls(detail) => StoreError::Tls { store, detail },
+            Self::Corrupt(detail) => StoreError::Corrupt { store, detail },
+            Self::Position {
+                position,
+                oldest,
+                newest,
+            } => StoreError::Position {
+                position,
+                oldest,
+                newest,
+            },
+        }
+    }
+}
+
+/// Whether the connection, or the server, is what failed:
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn is_of_connection(error: &Error) -> bool {
+    let Some(code) = error.code() else {
+        return error.is_closed() || has_cause::<std::io::Error>(error);
+    };
+    let ended = [
+        // The transaction was idle for too long, and so was the session.
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        SqlState::IDLE_SESSION_TIMEOUT,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::TOO_MANY_CONNECTIONS,
+        // The server has become a standby.
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    code.code().starts_with("08") || ended.contains(code)
+}
+
+fn has_cause<T: std::error::Error + 'static>(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<T>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn failure(error: &Error, address: &Address) -> StoreError {
+    let store = address.place();
+    let detail = said(error);
+    if is_of_connection(error) {
+        // What encrypts reports its refusals as an I/O error.
+        return if has_cause::<rustls::Error>(error) || is_refused_certificate(error) {
+            StoreError::Tls { store, detail }
+        } else {
+            StoreError::Unreachable { store, detail }
+        };
+    }
+    let Some(code) = error.code() else {
+        return of_client(error, address, detail);
+    };
+    match code.code() {
+        // Such as no database of this name.
+        "3D000" | "3F000" | "42P01" => StoreError::Missing { store },
+        "42501" => StoreError::Denied { store, detail },
+        "53100" => StoreError::Full { store },
+        // A lock that is held for too long, deadlocks, statements that take too
+        // long, no memory.
+        "40001" | "40P01" | "55P03" | "57014" | "53200" => StoreError::Busy { store },
+        code => match &code[..2] {
+            "28" => StoreError::Denied { store, detail },
+            "58" => StoreError::Disk { store, detail },
+            // What they are about is a value, or a row, of one entry.
+            "22" | "23" | "54" | "P0" => StoreError::Rejected { store, detail },
+            "XX" => StoreError::Corrupt { store, detail },
+            _ => StoreError::Refused { store, detail },
+        },
+    }
+}
+
+/// An error that did not come from the server.
+fn of_client(error: &Error, address: &Address, detail: String) -> StoreError {
+    let store = address.place();
+    // The driver tells kinds of errors apart in its texts alone.
+    if detail.contains("TLS") || is_refused_certificate(error) {
+        return StoreError::Tls { store, detail };
+    }
+    if detail.contains("authentication") || detail.contains("password") {
+        return StoreError::Denied { store, detail };
+    }
+    if has_cause::<tokio_postgres::types::WrongType>(error)
+        || has_cause::<tokio_postgres::types::WasNull>(error)
+        || detail.contains("deserializing")
+    {
+        return StoreError::Corrupt { store, detail };
+    }
+    StoreError::Unreachable { store, detail }
+}
+
+fn is_refused_certificate(error: &Error) -> bool {
+    chain(error).contains("certificate")
+}
+
+/// What the server says, in its own words, else what the driver does.
+fn said(error: &Error) -> String {
+    match error.as_db_error() {
+        Some(said) => said.message().to_owned(),
+        None => chain(error),
+    }
+}

@@ -1,0 +1,98 @@
+//! Which schema a database has, and how it gets the newest.
+//!
+//! Everything is in a PostgreSQL schema `homing`, so that a database can be
+//! shared with an application.
+
+use homing_faults::{Point, crash_point};
+
+use super::columns::Columns;
+use super::fault::{Answer, Fault};
+use super::session::Session;
+
+/// The steps from an empty schema to the newest. A step is never changed once it
+/// was in a release; a change is a further step.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_store.sql")];
+
+/// The schema after all steps.
+const SCHEMA: u32 = MIGRATIONS.len() as u32;
+
+/// The first PostgreSQL with unique indexes that take null for a value.
+const SERVER_OLDEST: i32 = 150_000;
+
+/// The first half of our advisory locks: `HOMG`.
+pub(super) const LOCKS: i32 = 0x484F_4D47;
+
+/// The other half of the one that is held while a schema is migrated.
+const MIGRATING: i32 = 0;
+
+/// Checks that there is a store of ours with the newest schema.
+pub(super) async fn check(db: &Session) -> Answer<()> {
+    match version(db).await? {
+        None => Err(Fault::Missing),
+        Some(SCHEMA) => Ok(()),
+        Some(found) => Err(Fault::Older {
+            found,
+            supported: SCHEMA,
+        }),
+    }
+}
+
+/// Takes the steps that the schema lacks, each in one transaction. One process
+/// at a time does.
+pub(super) async fn migrate(db: &Session) -> Answer<()> {
+    // Looked at before anything is locked: mostly there is nothing to do.
+    if version(db).await? == Some(SCHEMA) {
+        return Ok(());
+    }
+    for (step, sql) in (1..).zip(MIGRATIONS) {
+        db.batch(&format!(
+            "BEGIN; SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING})"
+        ))
+        .await?;
+        if version(db).await?.unwrap_or(0) < step {
+            db.batch("CREATE SCHEMA IF NOT EXISTS homing").await?;
+            db.batch(sql).await?;
+            crash_point(Point::StoreMigrating);
+            let sql = "UPDATE homing.meta SET value = $1 WHERE name = 'schema'";
+            db.query(sql, &[&i64::from(step)]).await?;
+        }
+        db.batch("COMMIT").await?;
+        crash_point(Point::StoreMigrated);
+    }
+    Ok(())
+}
+
+/// How many steps the schema has taken, `None` if there is nothing in it.
+async fn version(db: &Session) -> Answer<Option<u32>> {
+    let sql = "SELECT current_setting('server_version_num')::int,
+        current_setting('server_encoding') = 'UTF8',
+        (SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('homing')::oid),
+        (SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('homing.meta')::oid
+            AND attname IN ('name', 'value'))";
+    let row = db.query_one(sql, &[]).await?;
+    let mut columns = Columns::new(&row, 0);
+    if columns.next::<i32>()? < SERVER_OLDEST {
+        return Err(Fault::Foreign("its server is older than PostgreSQL 15"));
+    }
+    if !columns.next::<bool>()? {
+        return Err(Fault::Foreign("its encoding is not UTF8"));
+    }
+    let foreign = Fault::Foreign("its schema `homing` is another program's");
+    match (columns.next::<i64>()?, columns.next::<i64>()?) {
+        (0, _) => return Ok(None),
+        (_, 2) => {}
+        _ => return Err(foreign),
+    }
+    let sql = "SELECT value FROM homing.meta WHERE name = 'schema'";
+    let Some(row) = db.query_opt(sql, &[]).await? else {
+        return Err(foreign);
+    };
+    match u32::try_from(row.try_get::<_, i64>(0)?) {
+        Ok(found) if found <= SCHEMA => Ok(Some(found)),
+        Ok(found) => Err(Fault::Newer {
+            found,
+            supported: SCHEMA,
+        }),
+        Err(_) => Err(foreign),
+    }
+}

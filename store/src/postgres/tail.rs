@@ -1,0 +1,133 @@
+//! The log, followed.
+//!
+//! Commits finish in the order of their positions, since whoever adds to the log
+//! holds the row that says where it ends, from before the first position is
+//! given until the commit: see [`group`](super::group). So what a reader sees of
+//! the log has no gap that is filled later.
+
+use homing_protocol::Timestamp;
+
+use super::columns::Columns;
+use super::fault::{Answer, Fault};
+use super::query::{Matching, OF_ATTEMPT, to_record};
+use super::session::Session;
+use crate::filter::Filter;
+use crate::position::{Position, Tail};
+use crate::record::Record;
+
+/// Entries looked at in one call.
+const LOOK_MAX: i64 = 50_000;
+
+/// Where the log ends.
+pub(crate) async fn end(db: &Session) -> Answer<Position> {
+    let sql = "SELECT value FROM meta WHERE name = 'log_end'";
+    let row = db.query_one(sql, &[]).await?;
+    Ok(Position::new(Columns::new(&row, 0).next()?))
+}
+
+/// The log after `after`, the oldest record first.
+pub(crate) async fn tail(
+    db: &Session,
+    after: Position,
+    filter: &Filter,
+    limit: u32,
+) -> Answer<Tail> {
+    let newest = end(db).await?;
+    let mut first = first(db, newest).await?;
+    if after != Position::START {
+        check(after, Position::new(first - 1), newest)?;
+        first = after.number() + 1;
+    }
+    if let Some(since) = filter.since {
+        first = first.max(first_since(db, since).await?);
+    }
+    let last = newest.number().min(first.saturating_add(LOOK_MAX - 1));
+    let records = entries(db, filter, first..=last, "ASC", limit).await?;
+    let cut = u32::try_from(records.len()).is_ok_and(|length| length >= limit);
+    let position = match records.last() {
+        Some(record) if cut => record.position,
+        _ if limit == 0 => after,
+        _ => Position::new(last),
+    };
+    Ok(Tail {
+        at_end: position == newest,
+        records,
+        position,
+    })
+}
+
+/// The newest `n` that match, the oldest of them first.
+pub(crate) async fn last(db: &Session, filter: &Filter, n: u32) -> Answer<Tail> {
+    let position = end(db).await?;
+    let first = match filter.since {
+        Some(since) => first_since(db, since).await?,
+        None => 1,
+    };
+    let mut records = entries(db, filter, first..=position.number(), "DESC", n).await?;
+    records.reverse();
+    Ok(Tail {
+        records,
+        position,
+        at_end: true,
+    })
+}
+
+async fn entries(
+    db: &Session,
+    filter: &Filter,
+    positions: std::ops::RangeInclusive<i64>,
+    order: &str,
+    limit: u32,
+) -> Answer<Vec<Record>> {
+    let mut matching = Matching::new(filter, "l");
+    matching.add("l.position >=", *positions.start());
+    matching.add("l.position <=", *positions.end());
+    let sql = format!(
+        "SELECT l.position, l.stored_at, {OF_ATTEMPT}
+         FROM log l JOIN tasks t ON t.task = l.task AND t.run = l.run
+         LEFT JOIN attempts a ON a.number = l.attempt
+         WHERE {} ORDER BY l.position {order} LIMIT {limit}",
+        matching.sql()
+    );
+    let rows = db.query(&sql, &matching.values()).await?;
+    rows.iter().map(to_record).collect()
+}
+
+/// The oldest position that is kept; the one after the end if there is none.
+async fn first(db: &Session, newest: Position) -> Answer<i64> {
+    let row = db.query_one("SELECT min(position) FROM log", &[]).await?;
+    let first: Option<i64> = Columns::new(&row, 0).next()?;
+    Ok(first.unwrap_or(newest.number() + 1))
+}
+
+fn check(position: Position, oldest: Position, newest: Position) -> Answer<()> {
+    if (oldest..=newest).contains(&position) {
+        return Ok(());
+    }
+    Err(Fault::Position {
+        position,
+        oldest,
+        newest,
+    })
+}
+
+/// The position of the first entry stored at `since` or later; the one after
+/// the end if there is none. Times in the log never go back, so it is searched
+/// by halves.
+pub(super) async fn first_since(db: &Session, since: Timestamp) -> Answer<i64> {
+    let newest = end(db).await?;
+    let (mut low, mut high) = (first(db, newest).await?, newest.number() + 1);
+    let sql = "SELECT position, stored_at FROM log WHERE position >= $1 ORDER BY position LIMIT 1";
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let row = db.query_one(sql, &[&middle]).await?;
+        let mut columns = Columns::new(&row, 0);
+        let (position, stored_at): (i64, i64) = (columns.next()?, columns.next()?);
+        if stored_at < since.as_ms() {
+            low = position + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,387 @@
+//! What is special about a server: who it lets in, what it refuses, and what
+//! becomes of writes whose answer is lost.
+
+use std::time::Duration;
+
+use homing_protocol::{ContentType, Status};
+use homing_store::{Entry, Filter, Position, Store, StoreError, StoreUrl, Writer};
+use uuid::Uuid;
+
+use crate::fixture::{Fixture, On, at, report, task, write, writer};
+use crate::postgres::{Database, Relay, Server};
+
+fn entry(number: u128) -> Entry {
+    Entry::Report(report(number, Status::Succeeded))
+}
+
+#[tokio::test]
+async fn reading_never_creates_a_store_in_a_database() {
+    let fixture = Fixture::new(On::Postgres);
+
+    let error = Store::open(&fixture.url()).await.unwrap_err();
+
+    assert!(matches!(error, StoreError::Missing { .. }), "{error:?}");
+    let schemas = fixture.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'homing'");
+    assert_eq!(schemas, 0);
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_missing() {
+    let fixture = Fixture::new(On::Postgres);
+    let url: StoreUrl = format!("{}_not", fixture.text()).parse().unwrap();
+
+    let read = Store::open(&url).await.unwrap_err();
+    let write = Writer::open(&url).unwrap_err();
+
+    assert!(matches!(read, StoreError::Missing { .. }), "{read:?}");
+    assert!(matches!(write, StoreError::Missing { .. }), "{write:?}");
+}
+
+#[tokio::test]
+async fn a_newer_schema_in_a_database_is_refused() {
+    let fixture = Fixture::new(On::Postgres);
+    drop(fixture.writer());
+    fixture.sql("UPDATE meta SET value = 99 WHERE name = 'schema'");
+
+    let read = Store::open(&fixture.url()).await.unwrap_err();
+    let write = Writer::open(&fixture.url()).unwrap_err();
+
+    for error in [read, write] {
+        assert!(
+            matches!(error, StoreError::Newer { found: 99, .. }),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_programs_schema_is_refused_and_left_alone() {
+    for theirs in [
+        "CREATE SCHEMA homing; CREATE TABLE homing.theirs (a int)",
+        "CREATE SCHEMA homing; CREATE TABLE homing.meta (a int)",
+        "CREATE SCHEMA homing; CREATE TABLE homing.meta (name text, value bigint)",
+    ] {
+        let fixture = Fixture::new(On::Postgres);
+        fixture.sql(theirs);
+
+        let read = Store::open(&fixture.url()).await.unwrap_err();
+        let write = Writer::open(&fixture.url()).unwrap_err();
+
+        assert!(matches!(read, StoreError::Foreign { .. }), "{read:?}");
+        assert!(matches!(write, StoreError::Foreign { .. }), "{write:?}");
+        let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'homing'::regnamespace";
+        assert_eq!(fixture.number(&format!("{tables} AND relkind = 'r'")), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_database_in_another_encoding_is_refused() {
+    let database = Database::create_with("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+
+    let error = Writer::open(&database.url()).unwrap_err();
+
+    assert!(
+        matches!(
+            error,
+            StoreError::Foreign {
+                what: "its encoding is not UTF8",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_denied_and_neither_one_is_shown() {
+    let fixture = Fixture::new(On::Postgres);
+    let text = fixture.text();
+    let (user, rest) = text.rsplit_once('@').unwrap();
+    let (scheme, password) = user.rsplit_once(':').unwrap();
+    let url: StoreUrl = format!("{scheme}:not-this-one@{rest}").parse().unwrap();
+
+    let read = Store::open(&url).await.unwrap_err();
+    let write = Writer::open(&url).unwrap_err();
+
+    for error in [read, write] {
+        assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+        let said = format!("{error} {error:?}");
+        assert!(
+            !said.contains("not-this-one") && !said.contains(password),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_create_a_schema_is_denied() {
+    let fixture = Fixture::new(On::Postgres);
+    let role = format!("r{}", Uuid::new_v4().simple());
+    fixture.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'p'"));
+    let text = fixture.text();
+    let (_, rest) = text.rsplit_once('@').unwrap();
+    let url: StoreUrl = format!("postgres://{role}:p@{rest}").parse().unwrap();
+
+    let error = Writer::open(&url).unwrap_err();
+
+    fixture.sql(&format!("DROP ROLE {role}"));
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_cannot_be_reached() {
+    // Nobody listens there: it was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let url: StoreUrl = format!("postgres://u:secret@{address}/d").parse().unwrap();
+
+    let error = Writer::open(&url).unwrap_err();
+
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+    assert!(error.is_transient());
+    assert!(!format!("{error} {error:?}").contains("secret"));
+}
+
+/// Whatever the database's default is.
+#[tokio::test]
+async fn every_commit_is_on_the_disk_before_it_returns() {
+    let fixture = Fixture::new(On::Postgres);
+    drop(fixture.writer());
+    fixture.sql(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off',
+             current_database()); END $$;
+         CREATE TABLE public.seen (setting text);
+         CREATE FUNCTION public.look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO public.seen VALUES (current_setting('synchronous_commit'));
+             RETURN new; END $$;
+         CREATE TRIGGER look BEFORE INSERT ON log FOR EACH ROW EXECUTE FUNCTION public.look()",
+    );
+
+    write(&mut fixture.writer(), &[report(1, Status::Succeeded)]);
+
+    let on = fixture.number("SELECT count(*) FROM public.seen WHERE setting = 'on'");
+    assert_eq!(on, 1);
+}
+
+#[tokio::test]
+async fn what_jsonb_and_text_cannot_hold_is_stored_as_it_is() {
+    let fixture = Fixture::new(On::Postgres);
+    let outputs = [
+        r#"{"b": 1.0,  "a":[]}"#,
+        r#"{"zero": "\u0000"}"#,
+        r#"["\ud800"]"#,
+        "1e999999",
+        "1e-99999",
+        "123456789012345678901234567890.10",
+    ];
+    let reports: Vec<_> = (1..)
+        .zip(outputs)
+        .map(|(number, output)| {
+            let mut report = report(number, Status::Succeeded);
+            report.output = Some(output.into());
+            report.worker = "zero \0, substitute \u{1a}, both \u{1a}0".to_owned();
+            report.content_type = ContentType::Json;
+            report
+        })
+        .collect();
+
+    write(&mut fixture.writer(), &reports);
+
+    let listed = fixture.store().await.list(&Filter::all(), 10).await;
+    let listed: Vec<_> = listed
+        .unwrap()
+        .into_iter()
+        .rev()
+        .map(|r| r.report)
+        .collect();
+    assert_eq!(listed, reports);
+    let queried = fixture.number("SELECT count(*) FROM outcomes WHERE output_json IS NOT NULL");
+    assert_eq!(queried, 2);
+    let found = fixture.number("SELECT count(*) FROM outcomes WHERE output_json @> '{\"b\": 1}'");
+    assert_eq!(found, 1);
+}
+
+/// Should `jsonb` refuse what was taken to fit, the outcome is stored without.
+#[tokio::test]
+async fn an_outcome_is_never_refused_for_the_column_that_is_for_queries() {
+    let fixture = Fixture::new(On::Postgres);
+    let mut writer = fixture.writer();
+    fixture.sql("ALTER TABLE tasks ADD CHECK (output_json IS NULL)");
+
+    write(&mut writer, &[report(1, Status::Succeeded)]);
+
+    let record = fixture
+        .store()
+        .await
+        .record(task(1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(record.report, report(1, Status::Succeeded));
+}
+
+#[tokio::test]
+async fn what_a_constraint_refuses_is_rejected_and_the_writer_goes_on() {
+    let fixture = Fixture::new(On::Postgres);
+    let mut writer = fixture.writer();
+    fixture.sql("ALTER TABLE tasks ADD CHECK (kind <> 'demo.echo' OR attempt < 9)");
+    let mut refused = report(1, Status::Succeeded);
+    refused.attempt = 9;
+
+    let error = writer.write(&[Entry::Report(refused), entry(2)], at(1));
+    let alone = writer.write(&[entry(2)], at(1));
+
+    assert!(
+        matches!(error, Err(StoreError::Rejected { .. })),
+        "{error:?}"
+    );
+    assert!(alone.is_ok());
+    let listed = fixture
+        .store()
+        .await
+        .list(&Filter::all(), 10)
+        .await
+        .unwrap();
+    assert_eq!(listed.len(), 1);
+}
+
+/// The commit takes place and its answer is lost: what is written again is there
+/// once.
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_solved_by_writing_again() {
+    let fixture = Fixture::new(On::Postgres);
+    drop(fixture.writer());
+    let relay = Relay::start(&fixture.text());
+    let mut writer = writer(&relay.url());
+    relay.cut_instead_of(b"COMMIT\0");
+
+    let lost = writer.write(&[entry(1)], at(1));
+    let committed = fixture.number("SELECT count(*) FROM tasks");
+    writer.reopen().unwrap();
+    let again = writer.write(&[entry(1)], at(1));
+
+    assert!(
+        matches!(lost, Err(StoreError::Unreachable { .. })),
+        "{lost:?}"
+    );
+    assert_eq!(committed, 1);
+    assert!(again.is_ok());
+    assert_eq!(fixture.number("SELECT count(*) FROM log"), 1);
+    let counted = fixture.number("SELECT tasks FROM kind_counts");
+    assert_eq!(counted, 1);
+}
+
+/// After each byte that the server sends for one write, in turn.
+#[tokio::test]
+async fn wherever_the_connection_is_cut_each_outcome_is_stored_once() {
+    let fixture = Fixture::new(On::Postgres);
+    drop(fixture.writer());
+    let relay = Relay::start(&fixture.text());
+    let mut writer = writer(&relay.url());
+    let before = relay.passed();
+    writer.write(&[entry(1), entry(2)], at(1)).unwrap();
+    let bytes = relay.passed() - before;
+    let (mut number, mut cuts) = (3, 0);
+
+    for after in 0..=bytes {
+        // Its statements are prepared by now, so that the bytes are the write's.
+        writer.reopen().unwrap();
+        writer.write(&[entry(number)], at(1)).unwrap();
+        let entries = [entry(number + 1), entry(number + 2)];
+        relay.cut_after(after);
+        let written = writer.write(&entries, at(1));
+        cuts += u64::from(written.is_err());
+        relay.heal();
+        while writer.write(&entries, at(1)).is_err() {
+            writer.reopen().unwrap();
+        }
+        number += 3;
+    }
+
+    assert!(cuts > 20, "{cuts} cuts in {bytes} bytes");
+    let store = fixture.store().await;
+    let stored = number - 1;
+    let log = fixture.number("SELECT count(*) FROM log");
+    assert_eq!(u128::try_from(log).unwrap(), stored);
+    let counts = store.stats(None).await.unwrap()[0].counts;
+    assert_eq!(u128::from(counts.total()), stored);
+}
+
+#[tokio::test]
+async fn writing_reading_and_watching_go_on_after_the_server_was_killed() {
+    let server = Server::start(&[]);
+    let url = server.url();
+    let mut writer = writer(&url);
+    write(&mut writer, &[report(1, Status::Succeeded)]);
+    let store = Store::open(&url).await.unwrap();
+    let mut watch = store.watch().await.unwrap();
+
+    server.kill();
+    let away = writer.write(&[entry(2)], at(1));
+    server.start_again();
+    while writer.reopen().is_err() {}
+    writer.write(&[entry(2)], at(1)).unwrap();
+
+    assert!(
+        matches!(away, Err(StoreError::Unreachable { .. })),
+        "{away:?}"
+    );
+    let told = tokio::time::timeout(Duration::from_secs(60), watch.changed()).await;
+    told.unwrap().unwrap();
+    let tail = store.tail(&Position::START, &Filter::all(), 10).await;
+    assert_eq!(tail.unwrap().records.len(), 2);
+    write(&mut writer, &[report(3, Status::Succeeded)]);
+    let told = tokio::time::timeout(Duration::from_secs(60), watch.changed()).await;
+    told.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_proves_its_name_or_is_refused() {
+    let server = Server::start(&["--tls"]);
+    let root = server.file("root.crt");
+    let encrypted = |url: &StoreUrl| {
+        let opened = Writer::open(url);
+        opened.map(|writer| {
+            let is = server.sql(
+                "SELECT ssl::text FROM pg_stat_ssl s JOIN pg_stat_activity a
+                USING (pid) WHERE a.application_name LIKE 'process %'",
+            );
+            drop(writer);
+            is[0][0].as_deref() == Some("true")
+        })
+    };
+    let at = |host: &str, options: &str| {
+        let text = server.text().replace("127.0.0.1", host);
+        format!("{text}?{options}").parse::<StoreUrl>().unwrap()
+    };
+
+    let verified = format!("sslmode=verify-full&sslrootcert={root}");
+    let plain = encrypted(&at("127.0.0.1", "sslmode=disable"));
+    let whoever = encrypted(&at("127.0.0.1", "sslmode=require"));
+    let preferred = encrypted(&at("127.0.0.1", "sslmode=prefer"));
+    let named = encrypted(&at("localhost", &verified));
+    let misnamed = encrypted(&at("127.0.0.1", &verified));
+    let unknown = encrypted(&at("localhost", "sslmode=verify-full"));
+
+    assert!(!plain.unwrap());
+    assert!(whoever.unwrap() && preferred.unwrap() && named.unwrap());
+    for refused in [misnamed, unknown] {
+        assert!(
+            matches!(refused, Err(StoreError::Tls { .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_encryption_there_is_no_connection_that_requires_it() {
+    let fixture = Fixture::new(On::Postgres);
+    let url: StoreUrl = format!("{}?sslmode=require", fixture.text())
+        .parse()
+        .unwrap();
+
+    let error = Writer::open(&url).unwrap_err();
+
+    assert!(matches!(error, StoreError::Tls { .. }), "{error:?}");
+}
