@@ -19,6 +19,8 @@ endif
 # Programs that tests start can be made to fail. Others cannot: what is built
 # without this has nothing of `faults/`.
 FAULTS := --features homing-tests/faults
+# Runs a command beside a private PostgreSQL.
+POSTGRES := scripts/postgres run "$$(mktemp -d)"
 
 .PHONY: help
 help: ## Print this list
@@ -30,17 +32,18 @@ demo: ## Set up, and run the whole pipeline on real files (DIR=folder)
 	@scripts/demo "$$DIR"
 
 .PHONY: test
-test: binaries ## Pass all tests, on a private RabbitMQ or AMQP_URL (RABBITMQ=4.3: delivery)
+test: binaries ## Pass all tests, on private servers or AMQP_URL (RABBITMQ=4.3: delivery)
 	@scripts/setup python
 	@scripts/setup nextest
+	@scripts/setup postgres
 	@if [[ -n "$${RABBITMQ:-}" ]]; then \
 		scripts/setup rabbitmq "$$RABBITMQ"; \
-		scripts/node run "$$(mktemp -d)" cargo nextest run --package homing-tests --locked $(FAULTS) $(ARGS); \
+		$(POSTGRES) scripts/node run "$$(mktemp -d)" cargo nextest run --package homing-tests --locked $(FAULTS) $(ARGS); \
 		exit; \
 	elif [[ -n "$${AMQP_URL:-}" ]]; then \
-		HOMING_TEST_BROKER="$$AMQP_URL" cargo nextest run --workspace --locked $(FAULTS) $(ARGS); \
+		HOMING_TEST_BROKER="$$AMQP_URL" $(POSTGRES) cargo nextest run --workspace --locked $(FAULTS) $(ARGS); \
 	else \
-		scripts/node run "$$(mktemp -d)" cargo nextest run --workspace --locked $(FAULTS) $(ARGS); \
+		$(POSTGRES) scripts/node run "$$(mktemp -d)" cargo nextest run --workspace --locked $(FAULTS) $(ARGS); \
 	fi; \
 	cargo test --doc --workspace --exclude homing-simulation --locked --quiet $(FAULTS)
 
@@ -57,7 +60,8 @@ sabotage: binaries ## Break each guarantee on purpose, and fail unless it is not
 .PHONY: test-unit
 test-unit: ## Pass the tests that need no broker
 	@scripts/setup nextest
-	@cargo nextest run $(UNIT) --locked --features homing-faults/enabled $(ARGS)
+	@scripts/setup postgres
+	@$(POSTGRES) cargo nextest run $(UNIT) --locked --features homing-faults/enabled $(ARGS)
 
 .PHONY: upgrade
 upgrade: binaries ## Run an earlier version's programs beside this one's (OLD=v1.2.3)

@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, collector, dead, help, list, queues, replay, show, stats, submit, tail, topology, wait,
-    worker,
+    audit, collector, dead, help, list, queues, replay, show, stats, store, submit, tail, topology,
+    wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -53,6 +53,7 @@ pub(crate) enum OtherVerb {
     Topology(topology::TopologyArgs),
     Replay(replay::ReplayArgs),
     Dead(dead::DeadArgs),
+    Store(store::StoreArgs),
 }
 
 /// The command line. Its help names the variables, not their values.
@@ -98,6 +99,7 @@ impl OtherVerb {
             Self::Topology(args) => topology::run(args, settings).await,
             Self::Replay(args) => replay::run(args, settings).await,
             Self::Dead(args) => dead::run(args, settings).await,
+            Self::Store(args) => store::run(args, settings).await,
         }
     }
 }

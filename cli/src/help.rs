@@ -26,6 +26,7 @@ Watch:
 Repair:
   replay      Run tasks again that did not succeed
   dead        List, show or discard dead letters
+  store       Copy a store from a file into a database
   topology    Create or compare exchanges and queues
 
 Options:

@@ -22,6 +22,7 @@ mod settings;
 mod show;
 mod stats;
 mod stop;
+mod store;
 mod submit;
 mod table;
 mod tail;

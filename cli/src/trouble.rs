@@ -185,9 +185,13 @@ impl Trouble {
                 Exit::Config,
                 "create the directory, or name another store: --store sqlite:PATH",
             ),
+            StoreError::Foreign {
+                store: Place::Database(_),
+                ..
+            } => (Exit::Config, "name another database: docs/stores.md"),
             StoreError::Foreign { .. } => (
                 Exit::Config,
-                "name another one, or none that exists yet: --store sqlite:PATH",
+                "name another file, or none that exists yet: --store sqlite:PATH",
             ),
             StoreError::Newer { .. } => (
                 Exit::Config,
@@ -239,9 +243,13 @@ impl Trouble {
 
     /// A text that names no store.
     pub(crate) fn store_url(error: &UrlError) -> Self {
-        Self::new(Exit::Config, chain(error)).fix(
-            "sqlite:PATH, such as sqlite:homing.db, or postgres://USER:PASSWORD@HOST:PORT/DATABASE",
-        )
+        let fix = match error {
+            UrlError::Postgres { .. } => {
+                "write %40 for an @ in a user or password, %2F for a slash: docs/stores.md"
+            }
+            _ => "sqlite:PATH, such as sqlite:homing.db",
+        };
+        Self::new(Exit::Config, chain(error)).fix(fix)
     }
 
     /// A payload that cannot travel.

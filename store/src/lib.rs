@@ -27,6 +27,7 @@
 
 mod audit;
 mod batch;
+mod copy;
 mod error;
 mod filter;
 mod fold;
@@ -48,6 +49,7 @@ mod writer;
 
 pub use audit::{BatchAudit, LoneAudit, Unclosed};
 pub use batch::{Batch, BatchRef};
+pub use copy::{Copied, CopyError, copy};
 pub use error::{StoreError, WaitError};
 pub use filter::{DeadFilter, Filter, KindPattern, PatternError};
 pub use place::Place;

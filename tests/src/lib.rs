@@ -12,6 +12,7 @@ mod node;
 mod oracle;
 mod pipeline;
 mod place;
+mod postgres;
 mod process;
 mod program;
 mod proxy;
@@ -26,6 +27,7 @@ pub use load::{Fate, Load, Mix, Row};
 pub use node::{Cluster, Node};
 pub use oracle::{Claims, Findings, Oracle, confirmed};
 pub use pipeline::Pipeline;
+pub use postgres::{Database, Postgres};
 pub use process::Process;
 pub use program::{
     HOMING, Said, TEST_PRODUCER, TEST_WORKER, folder as program_folder, path as program_path,

@@ -1,4 +1,4 @@
-//! Where a broker is, from a URL as the tests have them: one host, and no
+//! Where a broker, or a database, is, from a URL as the tests have them: one host, and no
 //! escapes but in the virtual host.
 
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn of(url: &str) -> Self {
-        let rest = url.strip_prefix("amqp://").expect("an AMQP URL");
+        let (scheme, rest) = url.split_once("://").expect("a URL");
         let (login, rest) = match rest.rsplit_once('@') {
             Some((login, rest)) => (Some(login), rest),
             None => (None, rest),
@@ -37,7 +37,7 @@ impl Place {
                 "" => "/".to_owned(),
                 name => name.replace("%2f", "/").replace("%2F", "/"),
             },
-            around: (format!("amqp://{login}"), path.to_owned()),
+            around: (format!("{scheme}://{login}"), path.to_owned()),
         }
     }
 

@@ -97,7 +97,8 @@ impl Fault {
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn is_of_connection(error: &Error) -> bool {
     let Some(code) = error.code() else {
-        return error.is_closed() || has_cause::<std::io::Error>(error);
+        let broken = error.is_closed() || has_cause::<std::io::Error>(error);
+        return broken && !is_of_encryption(&chain(error));
     };
     let ended = [
         // The transaction was idle for too long, and so was the session.
@@ -128,12 +129,7 @@ fn failure(error: &Error, address: &Address) -> StoreError {
     let store = address.place();
     let detail = said(error);
     if is_of_connection(error) {
-        // What encrypts reports its refusals as an I/O error.
-        return if has_cause::<rustls::Error>(error) || is_refused_certificate(error) {
-            StoreError::Tls { store, detail }
-        } else {
-            StoreError::Unreachable { store, detail }
-        };
+        return StoreError::Unreachable { store, detail };
     }
     let Some(code) = error.code() else {
         return of_client(error, address, detail);
@@ -161,7 +157,7 @@ fn failure(error: &Error, address: &Address) -> StoreError {
 fn of_client(error: &Error, address: &Address, detail: String) -> StoreError {
     let store = address.place();
     // The driver tells kinds of errors apart in its texts alone.
-    if detail.contains("TLS") || is_refused_certificate(error) {
+    if is_of_encryption(&detail) {
         return StoreError::Tls { store, detail };
     }
     if detail.contains("authentication") || detail.contains("password") {
@@ -176,14 +172,19 @@ fn of_client(error: &Error, address: &Address, detail: String) -> StoreError {
     StoreError::Unreachable { store, detail }
 }
 
-fn is_refused_certificate(error: &Error) -> bool {
-    chain(error).contains("certificate")
+/// Whether the server cannot encrypt, or is not who it has to be. A connection
+/// that breaks meanwhile is none of that.
+fn is_of_encryption(detail: &str) -> bool {
+    detail.contains("certificate") || detail.contains("does not support TLS")
 }
 
-/// What the server says, in its own words, else what the driver does.
+/// What the server says, in its own words, else what the driver does, without the
+/// number of a system's error.
 fn said(error: &Error) -> String {
-    match error.as_db_error() {
-        Some(said) => said.message().to_owned(),
-        None => chain(error),
+    if let Some(said) = error.as_db_error() {
+        return said.message().to_owned();
     }
+    let mut said = chain(error);
+    said.truncate(said.find(" (os error").unwrap_or(said.len()));
+    said
 }

@@ -1,14 +1,14 @@
 //! Writes a group of entries in one transaction.
 //!
 //! ```text
-//! BEGIN, lock the log's end, read what is stored of the tasks    one round trip
-//! fold                                                           in memory
-//! write rows, counts and the log's end, notify, COMMIT           one round trip
+//! BEGIN, take the lock, read what is stored of the tasks    one round trip
+//! fold                                                      in memory
+//! write rows, log and counts, notify, COMMIT                one round trip
 //! ```
 //!
 //! # Invariants
 //!
-//! Whoever writes holds the row of the log's end from before it reads until its
+//! Whoever writes holds one lock of the database from before it reads until its
 //! commit. So nothing that is read changes before it is written, two writers
 //! never wait for each other in a circle, and commits are in the order of the
 //! positions they gave.
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::columns::Columns;
 use super::fault::Answer;
 use super::insert::Derive;
+use super::schema::LOCKS;
 use super::session::{Session, Step};
 use super::{count, dead, insert};
 use crate::fold::{Fold, State, fold};
@@ -30,9 +31,9 @@ use crate::letter;
 use crate::tally::{Place, Tally};
 use crate::writer::Entry;
 
-/// The first statements of a transaction that writes.
-const BEGIN: &str = "BEGIN";
-const LOCK_END: &str = "SELECT value FROM meta WHERE name = 'log_end' FOR UPDATE";
+/// The half of the advisory lock that the one has who writes. The server gives it
+/// back with the end of the transaction.
+pub(super) const WRITING: i32 = 2;
 
 /// A transaction that is being filled.
 pub(super) struct Group<'a> {
@@ -93,10 +94,13 @@ impl<'a> Group<'a> {
             .map(|digest| &digest.as_bytes()[..])
             .collect();
         let steps = [
-            Step::new(BEGIN),
-            Step::new(LOCK_END),
-            // Each sees what was committed before it began: before the lock.
-            Step::new("SELECT stored_at FROM log ORDER BY position DESC LIMIT 1"),
+            Step::new("BEGIN"),
+            Step::new("SELECT pg_advisory_xact_lock($1, $2)")
+                .with(LOCKS)
+                .with(WRITING),
+            // Each sees what was committed before it began, which is after the lock
+            // was there.
+            Step::new("SELECT position, stored_at FROM log ORDER BY position DESC LIMIT 1"),
             Step::new(
                 "SELECT t.task, t.run, t.newest, t.attempt, t.attempt_id, t.digest, t.kind,
                      t.status, t.batch
@@ -110,19 +114,21 @@ impl<'a> Group<'a> {
             .with(&ids),
             Step::new("SELECT identity FROM dead_letters WHERE identity = ANY ($1)").with(letters),
         ];
-        let [_, end, newest, stored, begun, letters] = rows(db.run(&steps).await?);
+        let [_, _, end, stored, begun, letters] = rows(db.run(&steps).await?);
         let mut group = Self {
             now,
-            position: first::<i64>(&end)?.unwrap_or(0) + 1,
+            position: 1,
             tasks: HashMap::with_capacity(tasks.len()),
             begun: HashSet::new(),
             letters_stored: HashSet::new(),
             changes: Changes::default(),
             tally: Tally::default(),
         };
-        // Clocks differ and may be set back, but the log's times never go back.
-        if let Some(newest) = first(&newest)?.map(Timestamp::from_ms) {
-            group.now = now.max(newest);
+        if let Some(newest) = end.first() {
+            let mut columns = Columns::new(newest, 0);
+            group.position = columns.next::<i64>()? + 1;
+            // Clocks differ and may be set back, but the log's times never go back.
+            group.now = now.max(columns.time()?);
         }
         for row in &stored {
             let (task, known) = known(row)?;
@@ -278,9 +284,6 @@ impl<'a> Group<'a> {
             steps.push(dead::insert(letter, identity.as_ref(), self.now));
         }
         steps.extend(count::write(&self.tally));
-        steps.push(
-            Step::new("UPDATE meta SET value = $1 WHERE name = 'log_end'").with(self.position - 1),
-        );
         // Told to whoever listens once it is committed.
         steps.push(Step::new("SELECT pg_notify('homing', '')"));
         steps.push(Step::new("COMMIT"));
@@ -392,10 +395,4 @@ fn known<'a>(row: &Row) -> Answer<(TaskId, Known<'a>)> {
 /// The answers to as many steps.
 fn rows<const N: usize>(answers: Vec<Vec<Row>>) -> [Vec<Row>; N] {
     <[Vec<Row>; N]>::try_from(answers).expect("every step is answered")
-}
-
-/// The first column of the first row.
-fn first<T: for<'a> tokio_postgres::types::FromSql<'a>>(rows: &[Row]) -> Answer<Option<T>> {
-    let value = rows.first().map(|row| row.try_get(0)).transpose();
-    Ok(value?)
 }

@@ -21,7 +21,8 @@ pub(super) fn output(report: &Report) -> Option<String> {
     fits(&json).then_some(json)
 }
 
-fn fits(json: &str) -> bool {
+/// Whether `jsonb` is sure to hold this.
+pub(super) fn fits(json: &str) -> bool {
     let mut deserializer = Deserializer::from_str(json);
     let holds = Fits::deserialize(&mut deserializer).is_ok() && deserializer.end().is_ok();
     holds && !has_odd_number(json)

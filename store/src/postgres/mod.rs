@@ -29,6 +29,7 @@ mod fault;
 mod group;
 mod insert;
 mod jsonb;
+mod load;
 mod pause;
 mod query;
 mod reads;
@@ -46,13 +47,14 @@ use std::time::Duration;
 use fault::{Answer, Fault};
 
 pub(crate) use address::Address;
+pub(crate) use load::Load;
 pub(crate) use reads::Reads;
 pub(crate) use repair::Repairs;
 pub(crate) use watch::Watch;
 pub(crate) use writer::Writer;
 
 /// How long a transaction may take: more than the server lets it wait for the
-/// log's end, and a statement of it run.
+/// lock, and a statement of it run.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// What `work` answers, if it does in time.

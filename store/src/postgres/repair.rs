@@ -1,7 +1,7 @@
 //! What people do about tasks that did not succeed.
 //!
 //! Written by a connection of its own, beside the collectors': each change is
-//! one short transaction, which holds the log's end as theirs do, and reads
+//! one short transaction, which is the only one that writes, as theirs are, and reads
 //! whatever it depends on.
 
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use super::address::Address;
 use super::columns::{Columns, integer};
 use super::driver::block_on;
 use super::fault::{Answer, Fault};
-use super::group::Group;
+use super::group::{Group, WRITING};
 use super::insert::Derive;
 use super::query;
 use super::schema::{self, LOCKS};
@@ -150,8 +150,10 @@ async fn open(address: &Address) -> Answer<Session> {
 
 /// Begins a transaction that is the only one that writes.
 async fn lock(db: &Session) -> Answer<()> {
-    db.batch("BEGIN; SELECT value FROM meta WHERE name = 'log_end' FOR UPDATE")
-        .await
+    db.batch(&format!(
+        "BEGIN; SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
+    ))
+    .await
 }
 
 /// Who replays, as the server knows them.

@@ -29,7 +29,7 @@ const MIGRATING: i32 = 0;
 pub(super) async fn check(db: &Session) -> Answer<()> {
     match version(db).await? {
         None => Err(Fault::Missing),
-        Some(SCHEMA) => Ok(()),
+        Some(SCHEMA) => check_whole(db).await,
         Some(found) => Err(Fault::Older {
             found,
             supported: SCHEMA,
@@ -41,9 +41,49 @@ pub(super) async fn check(db: &Session) -> Answer<()> {
 /// at a time does.
 pub(super) async fn migrate(db: &Session) -> Answer<()> {
     // Looked at before anything is locked: mostly there is nothing to do.
-    if version(db).await? == Some(SCHEMA) {
-        return Ok(());
+    if version(db).await? != Some(SCHEMA) {
+        take_steps(db).await?;
     }
+    check_whole(db).await
+}
+
+/// Checks that it is not half of a store that is being copied.
+async fn check_whole(db: &Session) -> Answer<()> {
+    if is_copy(db).await? {
+        return Err(Fault::Foreign("a copy into it is not finished"));
+    }
+    Ok(())
+}
+
+async fn is_copy(db: &Session) -> Answer<bool> {
+    let sql = "SELECT 1 FROM homing.meta WHERE name = 'copying'";
+    Ok(db.query_opt(sql, &[]).await?.is_some())
+}
+
+/// Makes the schema, if there is none, for a copy. Answers false if there is
+/// something else in it than an unfinished one.
+pub(super) async fn begin_copy(db: &Session) -> Answer<bool> {
+    if version(db).await? != Some(SCHEMA) {
+        take_steps(db).await?;
+    }
+    if is_copy(db).await? {
+        return Ok(true);
+    }
+    // A collector that is about to write waits for this, or is seen here.
+    db.batch("BEGIN; LOCK homing.tasks, homing.log, homing.batches, homing.dead_letters")
+        .await?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM homing.log) OR EXISTS (SELECT 1 FROM homing.batches)
+        OR EXISTS (SELECT 1 FROM homing.dead_letters)";
+    let is_used: bool = db.query_one(sql, &[]).await?.try_get(0)?;
+    if !is_used {
+        db.batch("INSERT INTO homing.meta VALUES ('copying', 1)")
+            .await?;
+    }
+    db.batch("COMMIT").await?;
+    Ok(!is_used)
+}
+
+async fn take_steps(db: &Session) -> Answer<()> {
     for (step, sql) in (1..).zip(MIGRATIONS) {
         db.batch(&format!(
             "BEGIN; SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING})"

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Error, Row, RowStream, Statement};
+use tokio_postgres::{AsyncMessage, Client, CopyInSink, Error, Row, RowStream, Statement};
 
 use super::address::Address;
 use super::driver;
@@ -116,6 +117,11 @@ impl Session {
         Ok(self.client.query_raw(&statement, parameters).await?)
     }
 
+    /// Begins to send rows.
+    pub(super) async fn copy_in(&self, sql: &str) -> Answer<CopyInSink<Bytes>> {
+        Ok(self.client.copy_in(sql).await?)
+    }
+
     /// The one row that there is, if any.
     pub(super) async fn query_opt(
         &self,
@@ -200,8 +206,8 @@ const fn settings(purpose: Purpose) -> &'static str {
              SET jit = off;
              SET plan_cache_mode = force_custom_plan;"
         }
-        // A commit is on the disk before it returns. Whoever holds the log's end
-        // and falls silent has to let go of it. Everything is looked up by key,
+        // A commit is on the disk before it returns. Whoever holds the lock and
+        // falls silent has to let go of it. Everything is looked up by key,
         // also where the server believes a table to be empty, as it was when
         // the statement was planned.
         Purpose::Write => {

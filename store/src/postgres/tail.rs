@@ -1,8 +1,8 @@
 //! The log, followed.
 //!
 //! Commits finish in the order of their positions, since whoever adds to the log
-//! holds the row that says where it ends, from before the first position is
-//! given until the commit: see [`group`](super::group). So what a reader sees of
+//! is the only one that does, from before the first position is given until the
+//! commit: see [`group`](super::group). So what a reader sees of
 //! the log has no gap that is filled later.
 
 use homing_protocol::Timestamp;
@@ -20,9 +20,9 @@ const LOOK_MAX: i64 = 50_000;
 
 /// Where the log ends.
 pub(crate) async fn end(db: &Session) -> Answer<Position> {
-    let sql = "SELECT value FROM meta WHERE name = 'log_end'";
-    let row = db.query_one(sql, &[]).await?;
-    Ok(Position::new(Columns::new(&row, 0).next()?))
+    let row = db.query_one("SELECT max(position) FROM log", &[]).await?;
+    let end: Option<i64> = Columns::new(&row, 0).next()?;
+    Ok(Position::new(end.unwrap_or(0)))
 }
 
 /// The log after `after`, the oldest record first.

@@ -24,6 +24,9 @@ const HOLDER_BYTES_MAX: u64 = 400;
 /// The lock that decides which process collects.
 pub(super) const COLLECTOR: &str = "collector";
 
+/// The lock that decides which process replays.
+pub(super) const REPLAY: &str = "replay";
+
 /// Stands in line for the lock.
 #[derive(Debug)]
 pub(crate) struct Standby {

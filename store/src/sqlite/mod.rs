@@ -16,6 +16,7 @@ mod batch;
 mod columns;
 mod count;
 mod dead;
+mod dump;
 mod fault;
 mod file;
 mod group;
@@ -31,6 +32,7 @@ mod tail;
 mod watch;
 mod writer;
 
+pub(crate) use dump::Dump;
 pub(crate) use lock::Standby;
 pub(crate) use reads::Reads;
 pub(crate) use repair::Repairs;

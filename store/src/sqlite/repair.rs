@@ -48,7 +48,7 @@ impl Repairs {
         note: RepairNote,
     ) -> Result<Result<Self, Holder>, StoreError> {
         let (connection, path, file) = open(path)?;
-        Ok(lock::try_lock(&path, "replay")?.map(|lock| Self {
+        Ok(lock::try_lock(&path, lock::REPLAY)?.map(|lock| Self {
             connection,
             path,
             file,

@@ -5,6 +5,7 @@
 
 mod audit;
 mod batch;
+mod copy;
 mod count;
 mod damage;
 mod dead;

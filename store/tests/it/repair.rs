@@ -56,7 +56,7 @@ fn run(number: u32) -> Run {
     Run::new(number).unwrap()
 }
 
-fn envelope(number: u128) -> Envelope {
+pub(crate) fn envelope(number: u128) -> Envelope {
     let payload = Payload {
         bytes: (&b"[1]"[..]).into(),
         content_type: ContentType::Json,

@@ -26,6 +26,7 @@ mod link;
 mod link_faults;
 mod migration;
 mod poison;
+mod postgres;
 mod private_broker;
 mod private_broker_cluster;
 mod quarantine;

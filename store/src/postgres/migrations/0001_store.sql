@@ -1,12 +1,10 @@
--- `schema`: which of these steps were taken. `log_end`: the last position given.
--- Whoever writes locks its row first and holds it until the commit, so commits
--- are in the order of positions.
+-- `schema`: which of these steps were taken.
 CREATE TABLE homing.meta (
     name  text   PRIMARY KEY,
     value bigint NOT NULL
-) WITH (fillfactor = 10);
+);
 
-INSERT INTO homing.meta VALUES ('schema', 0), ('log_end', 0);
+INSERT INTO homing.meta VALUES ('schema', 0);
 
 -- One row per run of a task: what is known of it now. `position` is where the
 -- log says so. Texts have no zero character, which PostgreSQL cannot hold: see
@@ -114,7 +112,8 @@ CREATE TABLE homing.conflicts (
 CREATE UNIQUE INDEX conflicts_task
     ON homing.conflicts (task, run, digest, attempt_id, status, attempt) NULLS NOT DISTINCT;
 
--- Every change of a row in `tasks`, in the order of the commits. Only added to.
+-- Every change of a row in `tasks`, in the order of the commits. Only added to;
+-- the next position follows the last one here, so that one has to stay.
 -- `attempt` names the row in `attempts` that has the rest; none for successes,
 -- whose row in `tasks` has it and never changes.
 CREATE TABLE homing.log (

@@ -1,0 +1,161 @@
+//! A store that is copied from a file into a database.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use homing_protocol::{BatchEvent, BatchRecord, Digest, Report, Run, Status};
+use homing_store::{
+    BatchRef, CopyError, Entry, Filter, NewRun, Position, RepairNote, Repairs, Store, StoreError,
+    Turn, Writer, copy,
+};
+use uuid::Uuid;
+
+use crate::fixture::{Fixture, On, at, report, task, write, writer};
+
+/// A store with some of everything, and `count` tasks that succeeded.
+fn filled(count: u128) -> Fixture {
+    let fixture = Fixture::sqlite();
+    let mut writer = fixture.writer();
+    let mut odd = report(1, Status::Failed);
+    odd.error = Some("zero \0 and substitute \u{1a}".to_owned());
+    odd.batch = Some(Uuid::from_u128(9).into());
+    odd.row = Some(1);
+    let mut other = report(1, Status::Succeeded);
+    other.digest = Digest::of(b"other");
+    let reports = [
+        report(1, Status::Retrying),
+        odd,
+        other,
+        report(2, Status::Expired),
+        report(2, Status::Succeeded),
+    ];
+    // The first one has no batch: what took its place has.
+    let reports = reports.map(|mut report| {
+        if report.task == task(1) && report.digest != Digest::of(b"other") {
+            report.batch = Some(Uuid::from_u128(9).into());
+            report.row = Some(1);
+        }
+        report
+    });
+    write(&mut writer, &reports);
+    let sealed = BatchRecord {
+        batch: Uuid::from_u128(9).into(),
+        label: "night".to_owned(),
+        event: BatchEvent::Sealed {
+            total: 1,
+            ids: None,
+        },
+        at: at(20),
+    };
+    let many = (100..100 + count).map(|number| Entry::Report(report(number, Status::Succeeded)));
+    let entries: Vec<_> = [Entry::Batch(sealed)].into_iter().chain(many).collect();
+    writer.write(&entries, at(2_000)).unwrap();
+    fixture
+}
+
+/// All that a store answers.
+async fn all(store: &Store) -> impl PartialEq + std::fmt::Debug + use<> {
+    let log = store.tail(&Position::START, &Filter::all(), 100_000).await;
+    (
+        log.unwrap().records,
+        store.list(&Filter::all(), 100_000).await.unwrap(),
+        store.stats(None).await.unwrap(),
+        store.batches(None, 10).await.unwrap(),
+        store
+            .audit_batch(&BatchRef::Label("night".to_owned()))
+            .await
+            .unwrap(),
+        store.task(task(1)).await.unwrap(),
+        store.dead(10).await.unwrap(),
+        store.end().await.unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_copy_answers_as_the_file_it_was_made_from_and_goes_on_from_there() {
+    let (file, database) = (filled(20), Fixture::new(On::Postgres));
+
+    let copied = copy(&file.url(), &database.url(), |_, _| {}).unwrap();
+
+    let (from, to) = (file.store().await, database.store().await);
+    assert_eq!(all(&from).await, all(&to).await);
+    assert_eq!(copied.tasks, 22);
+    // The next positions and numbers follow.
+    let more: [Report; 2] = [report(3, Status::Failed), report(4, Status::Dead)];
+    write(&mut file.writer(), &more);
+    write(&mut database.writer(), &more);
+    assert_eq!(all(&from).await, all(&to).await);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_cut_off_is_no_store_and_goes_on_where_it_ended() {
+    let (file, database) = (filled(12_000), Fixture::new(On::Postgres));
+    let parts = AtomicU64::new(0);
+
+    let cut = std::panic::catch_unwind(|| {
+        copy(&file.url(), &database.url(), |_, _| {
+            assert!(parts.fetch_add(1, Ordering::Relaxed) < 1, "cut off");
+        })
+    });
+    let read = Store::open(&database.url()).await;
+    let write = Writer::open(&database.url());
+    let mut least = u64::MAX;
+    let copied = copy(&file.url(), &database.url(), |rows, _| {
+        least = least.min(rows)
+    });
+
+    assert!(cut.is_err());
+    for refused in [read.map(drop), write.map(drop)] {
+        assert!(
+            matches!(refused, Err(StoreError::Foreign { .. })),
+            "{refused:?}"
+        );
+    }
+    assert!(copied.is_ok(), "{copied:?}");
+    assert!(least > 10_000, "{least}");
+    let (from, to) = (file.store().await, database.store().await);
+    assert_eq!(all(&from).await, all(&to).await);
+}
+
+#[tokio::test]
+async fn a_file_that_a_collector_writes_to_is_not_copied() {
+    let (file, database) = (filled(1), Fixture::new(On::Postgres));
+    let _writer = file.writer();
+
+    let copied = copy(&file.url(), &database.url(), |_, _| {});
+
+    assert!(matches!(copied, Err(CopyError::Busy(_))), "{copied:?}");
+}
+
+#[tokio::test]
+async fn a_database_with_a_store_is_not_copied_into() {
+    let (file, database) = (filled(1), Fixture::new(On::Postgres));
+    write(&mut database.writer(), &[report(1, Status::Succeeded)]);
+
+    let copied = copy(&file.url(), &database.url(), |_, _| {});
+
+    assert!(matches!(copied, Err(CopyError::Full)), "{copied:?}");
+    assert_eq!(writer(&database.url()).stored().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_replay_that_was_begun_before_the_copy_is_known_after_it() {
+    let (file, database) = (filled(1), Fixture::new(On::Postgres));
+    let Turn::Ours(mut repairs) = Repairs::replay(&file.url(), RepairNote::default()).unwrap()
+    else {
+        panic!("nobody else replays");
+    };
+    let envelope = crate::repair::envelope(1);
+    let was = Some((Run::FIRST, Status::Failed));
+    let mut envelope = envelope;
+    envelope.run = Run::FIRST.next();
+    let run = NewRun::new(&envelope, "tasks", was, None);
+    repairs.begin(&[run], at(6_000)).unwrap();
+    drop(repairs);
+
+    copy(&file.url(), &database.url(), |_, _| {}).unwrap();
+
+    let (from, to) = (file.store().await, database.store().await);
+    let found = to.replayable(vec![task(1)]).await.unwrap();
+    assert_eq!(from.replayable(vec![task(1)]).await.unwrap(), found);
+    assert!(found[0].as_ref().unwrap().intended.is_some());
+}
