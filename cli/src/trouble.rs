@@ -166,79 +166,8 @@ impl Trouble {
 
     /// The store cannot be used.
     pub(crate) fn store(error: &StoreError) -> Self {
-        let refused = |cause: &io::Error| match cause.kind() {
-            io::ErrorKind::PermissionDenied => Exit::Denied,
-            _ => Exit::Unreachable,
-        };
-        let what = store_text(error);
-        let missing = match error {
-            StoreError::Missing {
-                store: Place::Database(_),
-            } => "create the database (`createdb`), and start a collector once: it makes the rest",
-            _ => {
-                "run it where the collector runs, or name the store: HOMING_STORE=sqlite:/path/homing.db"
-            }
-        };
-        let (exit, fix) = match error {
-            StoreError::Missing { .. } => (Exit::Unreachable, missing),
-            StoreError::NoDirectory { .. } => (
-                Exit::Config,
-                "create the directory, or name another store: --store sqlite:PATH",
-            ),
-            StoreError::Foreign {
-                store: Place::Database(_),
-                ..
-            } => (Exit::Config, "name another database: docs/stores.md"),
-            StoreError::Foreign { .. } => (
-                Exit::Config,
-                "name another file, or none that exists yet: --store sqlite:PATH",
-            ),
-            StoreError::Newer { .. } => (
-                Exit::Config,
-                "use the version of Homing that wrote it, or a newer one",
-            ),
-            StoreError::Older { .. } => (Exit::Config, "start its collector once: it migrates it"),
-            StoreError::Unreadable { source, .. } => {
-                (refused(source), "run it as the user the collector runs as")
-            }
-            StoreError::Unwritable { source, .. } => (
-                refused(source),
-                "give this user the right to write the file and its directory, or name another: --store sqlite:PATH",
-            ),
-            StoreError::Busy {
-                store: Place::Database(_),
-            } => (
-                Exit::Unreachable,
-                "try again; `pg_locks` and `pg_stat_activity` name who holds it",
-            ),
-            StoreError::Busy { .. } => (Exit::Unreachable, "try again; `fuser` names who holds it"),
-            StoreError::Unreachable { .. } => (
-                Exit::Unreachable,
-                "see that the server runs and takes connections from here, then try again",
-            ),
-            StoreError::Denied { .. } => (
-                Exit::Denied,
-                "check the user and the password, and what the user may do: docs/stores.md",
-            ),
-            StoreError::Tls { .. } => (
-                Exit::Config,
-                "check `sslmode` and `sslrootcert`: docs/stores.md",
-            ),
-            StoreError::Full { .. } => (Exit::Unreachable, "free some room; nothing is lost"),
-            StoreError::Disk { .. } => (Exit::Unreachable, "check the disk; nothing acked is lost"),
-            StoreError::Rejected { .. } => (
-                Exit::Unreachable,
-                "take out the constraint or trigger that was added to it",
-            ),
-            StoreError::Gone { .. } => (Exit::Unreachable, "put it back, and start again"),
-            StoreError::Corrupt { .. } => (
-                Exit::Unreachable,
-                "keep a copy, and restore the file from a backup",
-            ),
-            StoreError::Position { .. } => (Exit::Usage, "start at one of those: --from POSITION"),
-            _ => (Exit::Internal, "please report it"),
-        };
-        Self::new(exit, what).fix(fix)
+        let (exit, fix) = of_database(error).unwrap_or_else(|| of_file(error));
+        Self::new(exit, store_text(error)).fix(fix)
     }
 
     /// A text that names no store.
@@ -270,6 +199,85 @@ impl Trouble {
         };
         Self::new(Exit::Usage, what).from(from).fix(fix)
     }
+}
+
+/// What became of a store in a file, and how to cure it.
+fn of_file(error: &StoreError) -> (Exit, &'static str) {
+    let refused = |cause: &io::Error| match cause.kind() {
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Unreachable,
+    };
+    match error {
+        StoreError::Missing { .. } => (
+            Exit::Unreachable,
+            "run it where the collector runs, or name the store: HOMING_STORE=sqlite:/path/homing.db",
+        ),
+        StoreError::NoDirectory { .. } => (
+            Exit::Config,
+            "create the directory, or name another store: --store sqlite:PATH",
+        ),
+        StoreError::Foreign { .. } => (
+            Exit::Config,
+            "name another file, or none that exists yet: --store sqlite:PATH",
+        ),
+        StoreError::Newer { .. } => (
+            Exit::Config,
+            "use the version of Homing that wrote it, or a newer one",
+        ),
+        StoreError::Older { .. } => (Exit::Config, "start its collector once: it migrates it"),
+        StoreError::Unreadable { source, .. } => {
+            (refused(source), "run it as the user the collector runs as")
+        }
+        StoreError::Unwritable { source, .. } => (
+            refused(source),
+            "give this user the right to write the file and its directory, or name another: --store sqlite:PATH",
+        ),
+        StoreError::Busy { .. } => (Exit::Unreachable, "try again; `fuser` names who holds it"),
+        StoreError::Full { .. } => (Exit::Unreachable, "free some room; nothing is lost"),
+        StoreError::Disk { .. } => (Exit::Unreachable, "check the disk; nothing acked is lost"),
+        StoreError::Rejected { .. } => (
+            Exit::Unreachable,
+            "take out the constraint or trigger that was added to it",
+        ),
+        StoreError::Gone { .. } => (Exit::Unreachable, "put it back, and start again"),
+        StoreError::Corrupt { .. } => (
+            Exit::Unreachable,
+            "keep a copy, and restore the file from a backup",
+        ),
+        StoreError::Position { .. } => (Exit::Usage, "start at one of those: --from POSITION"),
+        _ => (Exit::Internal, "please report it"),
+    }
+}
+
+/// The same of one in a database, where that is special.
+fn of_database(error: &StoreError) -> Option<(Exit, &'static str)> {
+    let is_database = |store: &Place| matches!(store, Place::Database(_));
+    Some(match error {
+        StoreError::Unreachable { .. } => (
+            Exit::Unreachable,
+            "see that the server runs and takes connections from here, then try again",
+        ),
+        StoreError::Denied { .. } => (
+            Exit::Denied,
+            "check the user and the password, and what the user may do: docs/stores.md",
+        ),
+        StoreError::Tls { .. } => (
+            Exit::Config,
+            "check `sslmode` and `sslrootcert`: docs/stores.md",
+        ),
+        StoreError::Missing { store } if is_database(store) => (
+            Exit::Unreachable,
+            "create the database (`createdb`), and start a collector once: it makes the rest",
+        ),
+        StoreError::Foreign { store, .. } if is_database(store) => {
+            (Exit::Config, "name another database: docs/stores.md")
+        }
+        StoreError::Busy { store } if is_database(store) => (
+            Exit::Unreachable,
+            "try again; `pg_locks` and `pg_stat_activity` name who holds it",
+        ),
+        _ => return None,
+    })
 }
 
 /// What is wrong with a store, without the fix that some texts hold.

@@ -1,6 +1,8 @@
 //! How many outcomes a store takes in a second, in groups as a collector writes
 //! them: `rate GROUP GROUPS URL…`, each URL in turn, several times.
 
+#![expect(clippy::print_stdout, reason = "what it prints is its answer")]
+
 use std::time::{Duration, Instant};
 
 use homing_protocol::{ContentType, Digest, Report, Run, Status, Timestamp};

@@ -115,7 +115,7 @@ impl Writer {
             Address::Sqlite(path) => sqlite::Standby::new(path).and_then(opened),
             Address::Postgres(address) => {
                 let writer = postgres::Writer::open(address)?;
-                Ok(Opened::Ready(Writer(Backend::Postgres(Box::new(writer)))))
+                Ok(Opened::Ready(Self(Backend::Postgres(Box::new(writer)))))
             }
         }
     }
