@@ -1,8 +1,9 @@
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 use url::Url;
@@ -25,6 +26,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVES: u32 = 4;
+
+/// What is escaped in a URL that is shown: all but RFC 3986's unreserved.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Where a PostgreSQL store is, and how to get there.
 #[derive(Clone, Eq, PartialEq)]
@@ -154,16 +162,18 @@ impl Encryption {
 /// Without the password.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let encoded = |text| utf8_percent_encode(text, ESCAPED).to_string();
         let password = if self.password.is_some() { ":***" } else { "" };
-        write!(f, "postgres://{}{password}@", self.user)?;
-        if self.host.starts_with('/') {
-            let host = self.host.replace('/', "%2F");
-            write!(f, "{host}:{}/{}", self.port, self.database)?;
-        } else if self.host.contains(':') {
-            write!(f, "[{}]:{}/{}", self.host, self.port, self.database)?;
-        } else {
-            write!(f, "{}:{}/{}", self.host, self.port, self.database)?;
-        }
+        let host = match self.host.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => encoded(&self.host),
+        };
+        let (user, database) = (encoded(&self.user), encoded(&self.database));
+        write!(
+            f,
+            "postgres://{user}{password}@{host}:{}/{database}",
+            self.port
+        )?;
         if self.options.is_empty() {
             return Ok(());
         }
@@ -220,7 +230,7 @@ mod tests {
         assert_eq!(address.encryption, Encryption::Disable);
         assert_eq!(
             address.to_string(),
-            "postgres://a@b:***@[::1]:5433/d b?sslmode=disable"
+            "postgres://a%40b:***@[::1]:5433/d%20b?sslmode=disable"
         );
     }
 

@@ -269,7 +269,15 @@ async fn who_follows_sees_every_outcome_although_the_server_is_killed() {
     let follower = world.start_program(
         "follower",
         HOMING,
-        &["tail", "--follow", "--json", "--store", server.url()],
+        &[
+            "tail",
+            "--follow",
+            "--json",
+            "--from",
+            "0",
+            "--store",
+            server.url(),
+        ],
     );
     let tasks = submit(&world, 20).await;
     stored(server.url(), &tasks).await;
