@@ -233,15 +233,15 @@ async fn a_link_to_the_server_that_is_cut_again_and_again_costs_no_outcome() {
     assert_eq!(world.waiting().await, []);
 }
 
-/// What a frozen collector holds is given back by the server, and its deliveries
-/// by the broker once it is dead.
+/// The server undoes its transaction, and the broker gives its deliveries to the
+/// other.
 #[tokio::test]
 async fn a_collector_that_dies_in_the_middle_of_a_group_is_replaced_by_another() {
     let world = World::start().await;
     let database = Database::create();
     let url = database.text();
     let _worker = world.worker("worker", &[]).await;
-    let dying = world.start_program_with(
+    let mut dying = world.start_program_with(
         "dying",
         HOMING,
         &["collector"],
@@ -256,6 +256,7 @@ async fn a_collector_that_dies_in_the_middle_of_a_group_is_replaced_by_another()
     let tasks = submit(&world, 1_000).await;
     let store = stored(&url, &tasks).await;
 
+    assert_ne!(dying.ended().await, 0);
     balances(&store, tasks.len()).await;
     assert_eq!(other.stop().await, 0);
 }
