@@ -34,8 +34,8 @@ def main():
 def parse():
     parser = argparse.ArgumentParser(prog="scripts/bench-peers", description=__doc__)
     parser.add_argument("--only", metavar="PEER,...", type=peers, default=sides.PEERS, help=", ".join(sides.PEERS))
-    parser.add_argument("--tasks", metavar="N", type=positive, default=50_000, help="[50000] a slow peer has a part of it")
-    parser.add_argument("--lone", metavar="N", type=positive, default=300, help="[300] lone tasks of a round")
+    parser.add_argument("--tasks", metavar="N", type=positive, default=20_000, help="[20000] a slow peer has a part of it")
+    parser.add_argument("--lone", metavar="N", type=positive, default=200, help="[200] lone tasks of a round")
     parser.add_argument("--rounds", metavar="N", type=positive, default=3, help="[3] how often each is measured")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     # Where scripts/bench-peers has put the programs.
@@ -108,7 +108,10 @@ def pinned():
 
 
 def output_of(*command):
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    try:
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Failure(f"{command[0]} cannot be run: {error}", "scripts/bench-peers installs what is missing") from None
 
 
 def say(text):

@@ -4,7 +4,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 
-from processes import Failure, cpu_secs, memory_mib, report_of
+from processes import Failure, cpu_secs, memory_mib, report_of, stop_all
 
 # Jobs before the lone ones that are timed: until everything is up and warm.
 WARM_UP_JOBS = 20
@@ -37,9 +37,14 @@ def produce(side, world, how, jobs):
 
 @contextlib.contextmanager
 def running(side, world):
-    with contextlib.ExitStack() as stack:
-        env = world.env | side.env(world)
-        yield [stack.enter_context(world.start(name, command, env)) for name, command in side.workers(world)]
+    env = world.env | side.env(world)
+    workers = []
+    try:
+        for name, command in side.workers(world):
+            workers.append(world.start(name, command, env))
+        yield workers
+    finally:
+        stop_all(workers)
 
 
 def pids_of(workers):

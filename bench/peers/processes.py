@@ -1,14 +1,17 @@
 """Processes of a run, and what Linux counts of them."""
 
+import contextlib
 import ctypes
 import json
 import os
 import pathlib
 import signal
 import subprocess
+import time
 
 PRODUCER_SECS_MAX = 600
-STOP_SECS_MAX = 20
+# For a worker with nothing to do: some would wait ten seconds for nothing.
+STOP_SECS_MAX = 2
 LOG_LINES_SHOWN = 15
 TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
 LIBC = ctypes.CDLL(None)
@@ -60,20 +63,12 @@ class Process:
             raise self.failure(f"the {self.name} ended with {self.popen.returncode}")
 
     def stop(self):
-        self.popen.terminate()
-        try:
-            self.popen.wait(STOP_SECS_MAX)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            self.kill_session()
-            self.popen.wait()
+        stop_all([self])
 
     def kill_session(self):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        self.popen.wait()
 
     def failure(self, what):
         lines = self.log.read_text(errors="replace").splitlines()
@@ -82,6 +77,20 @@ class Process:
 
     def pids(self):
         return descendants(self.popen.pid)
+
+
+def stop_all(processes):
+    """Tells all to end, and ends those that do not, with all they have started."""
+    try:
+        for process in processes:
+            process.popen.terminate()
+        until = time.monotonic() + STOP_SECS_MAX
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.popen.wait(max(until - time.monotonic(), 0))
+    finally:
+        for process in processes:
+            process.kill_session()
 
 
 def report_of(name, command, env, folder):
@@ -99,30 +108,34 @@ def report_of(name, command, env, folder):
 def descendants(pid):
     """`pid`, and all that it has started, and so on."""
     found = [pid]
-    for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
+    for thread in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+        for child in read(thread / "children").split():
             found += descendants(int(child))
     return found
 
 
 def cpu_secs(pids):
     """Seconds of CPU, user and system, that these have used."""
-    ticks = 0
-    for pid in pids:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-        # The name, in brackets, may hold spaces. utime and stime are the 14th
-        # and 15th field of proc_pid_stat(5).
-        fields = stat[stat.rindex(")") + 1 :].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS_PER_SEC
+    return sum(map(cpu_ticks, pids)) / TICKS_PER_SEC
+
+
+def cpu_ticks(pid):
+    # The name, in brackets, may hold spaces. utime and stime are the 14th and
+    # 15th field of proc_pid_stat(5).
+    _, _, after_name = read(f"/proc/{pid}/stat").rpartition(")")
+    return sum(map(int, after_name.split()[11:13]))
 
 
 def memory_mib(pids):
     """Resident memory of these. What forked processes share counts once (PSS):
     a sum of RSS would count a forking pool's interpreter for each of them."""
-    kib = 0
-    for pid in pids:
-        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                kib += int(line.split()[1])
-    return kib / 1024
+    lines = [line for pid in pids for line in read(f"/proc/{pid}/smaps_rollup").splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def read(path):
+    """A file of /proc; nothing of a process that has ended meanwhile."""
+    try:
+        return pathlib.Path(path).read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 CELERY = "https://docs.celeryq.dev/en/stable"
 CELERY_CONFIG = f"{CELERY}/userguide/configuration.html"
+CELERY_WORKERS = f"{CELERY}/userguide/workers.html#starting-the-worker"
 CELERY_RABBITMQ = f"{CELERY}/getting-started/backends-and-brokers/rabbitmq.html"
 DRAMATIQ = "https://dramatiq.io"
 BULLMQ = "https://docs.bullmq.io/guide"
@@ -18,6 +19,9 @@ class Setting:
     link: str
 
     def __str__(self):
+        """As on a command line, where an option may be without a value."""
+        if self.name.startswith("--") and self.value is True:
+            return self.name
         return f"{self.name}={self.value}"
 
 
@@ -49,15 +53,23 @@ CELERY_SAFE = (
 CELERY_FAST = (
     Setting("worker_prefetch_multiplier", 128, f"{CELERY}/userguide/optimizing.html#prefetch-limits"),
 )
-# The number of cores, its default.
-CELERY_WORKER = (Setting("--concurrency", 2, f"{CELERY}/userguide/workers.html#concurrency"),)
+# As many pool processes as cores, its default.
+CELERY_WORKER = (
+    Setting("worker processes", 1, CELERY_WORKERS),
+    Setting("--concurrency", 2, f"{CELERY}/userguide/workers.html#concurrency"),
+)
+# Tried on two cores: the prefork, thread and solo pools, with one worker and two.
 CELERY_WORKER_FAST = (
-    *CELERY_WORKER,
+    Setting("worker processes", 2, CELERY_WORKERS),
+    Setting("--pool", "solo", f"{CELERY}/userguide/concurrency/index.html"),
     Setting("--without-gossip", True, f"{CELERY}/reference/cli.html#celery-worker"),
     Setting("--without-mingle", True, f"{CELERY}/reference/cli.html#celery-worker"),
     Setting("--without-heartbeat", True, f"{CELERY}/reference/cli.html#celery-worker"),
 )
+CELERY_REDIS = Setting("result_backend", "redis://", f"{CELERY_CONFIG}#redis-backend-settings")
+CELERY_SQLITE = Setting("result_backend", "db+sqlite://", f"{CELERY_CONFIG}#database-backend-settings")
 
+DRAMATIQ_RESULTS = Setting("Results", "RedisBackend", f"{DRAMATIQ}/advanced.html#message-results")
 DRAMATIQ_SAFE = (
     Setting("confirm_delivery", True, f"{DRAMATIQ}/reference.html#dramatiq.brokers.rabbitmq.RabbitmqBroker"),
 )
@@ -66,9 +78,19 @@ DRAMATIQ_WORKER = (
     Setting("--processes", 2, f"{DRAMATIQ}/guide.html#workers"),
     Setting("--threads", 8, f"{DRAMATIQ}/guide.html#workers"),
 )
+# Tried on two cores: 1 and 2 processes, 1, 2 and 8 threads, with and without.
+DRAMATIQ_PREFETCH = Setting("dramatiq_queue_prefetch", 128, f"{DRAMATIQ}/reference.html#environment-variables")
 
-BULLMQ_WORKERS = Setting("worker processes", 2, f"{BULLMQ}/workers/concurrency#multiple-workers")
-BULLMQ_CONCURRENCY = Setting("concurrency", 100, f"{BULLMQ}/parallelism-and-concurrency")
+# Several workers are what its documentation recommends, and 100 to 300 at once.
+BULLMQ_WORKER = (
+    Setting("worker processes", 2, f"{BULLMQ}/workers/concurrency#multiple-workers"),
+    Setting("concurrency", 100, f"{BULLMQ}/parallelism-and-concurrency"),
+)
+# Tried on two cores: 1 and 2 processes, with 16, 100 and 300. Redis needs a core.
+BULLMQ_WORKER_FAST = (
+    Setting("worker processes", 1, f"{BULLMQ}/workers/concurrency"),
+    Setting("concurrency", 100, f"{BULLMQ}/parallelism-and-concurrency"),
+)
 BULLMQ_BULK = Setting("addBulk", 1_000, f"{BULLMQ}/queues/adding-bulks")
 
 HOMING_WORKER_FAST = (Setting("--concurrency", 1_000, HOMING), Setting("--prefetch", 1_000, HOMING))

@@ -118,9 +118,9 @@ class HomingBest(Homing):
 
 
 class Python(Side):
-    """A peer in Python. A tenth of the speed, a fifth of the jobs."""
+    """A peer in Python."""
 
-    share = 0.2
+    share = 0.1
 
     def env(self, world):
         return {"PYTHONPATH": str(JOBS)}
@@ -139,11 +139,12 @@ class Celery(Python):
     key, name = "celery", "Celery, Redis"
     program = "celery_echo.py"
     redis = settings.REDIS_SAFE
+    results = settings.CELERY_REDIS
     config = settings.CELERY_SAFE
     worker_settings = settings.CELERY_WORKER
 
     def all_settings(self):
-        return [*self.config, *self.worker_settings, *super().all_settings()]
+        return [*self.config, *self.worker_settings, self.results, *super().all_settings()]
 
     def backend(self, world):
         return f"redis://127.0.0.1:{world.redis.port}/0"
@@ -154,7 +155,10 @@ class Celery(Python):
         return super().env(world) | {"CELERY_SETTINGS": json.dumps(config)}
 
     def workers(self, world):
-        yield "worker", [self.python(), "-m", "celery", "-A", "celery_echo", "worker", *flags(self.worker_settings)]
+        processes, *options = self.worker_settings
+        command = [self.python(), "-m", "celery", "-A", "celery_echo", "worker", *flags(options)]
+        for number in range(processes.value):
+            yield f"worker-{number}", [*command, "--hostname", f"worker-{number}@%h"]
 
 
 class CeleryBest(Celery):
@@ -167,8 +171,9 @@ class CeleryBest(Celery):
 
 class CelerySqlite(Celery):
     key, name = "celery-sqlite", "Celery, SQLite"
-    share = 0.04
+    share = 0.025
     redis = ()
+    results = settings.CELERY_SQLITE
 
     def database(self, world):
         return world.folder / "results.db"
@@ -183,8 +188,8 @@ class CelerySqlite(Celery):
 
 class CelerySqliteBest(CelerySqlite):
     tier = BEST
+    # The prefork pool: solo opens the database anew for each result.
     config = settings.CELERY_FAST
-    worker_settings = settings.CELERY_WORKER_FAST
     guarantees = Guarantees("no", "no", "yes")
 
 
@@ -196,7 +201,7 @@ class Dramatiq(Python):
     worker_settings = settings.DRAMATIQ_WORKER
 
     def all_settings(self):
-        return [*self.config, *self.worker_settings, *super().all_settings()]
+        return [*self.config, *self.worker_settings, settings.DRAMATIQ_RESULTS, *super().all_settings()]
 
     def env(self, world):
         config = {setting.name: setting.value for setting in self.config} | {"url": world.vhost.url}
@@ -211,22 +216,29 @@ class DramatiqBest(Dramatiq):
     tier = BEST
     redis = settings.REDIS_FAST
     config = ()
+    prefetch = settings.DRAMATIQ_PREFETCH
     guarantees = Guarantees("no", "yes", "within 1 s")
+
+    def all_settings(self):
+        return [self.prefetch, *super().all_settings()]
+
+    def env(self, world):
+        return super().env(world) | {self.prefetch.name: str(self.prefetch.value)}
 
 
 class BullMQ(Side):
     key, name = "bullmq", "BullMQ"
     redis = settings.REDIS_SAFE
-    processes = settings.BULLMQ_WORKERS
-    concurrency = settings.BULLMQ_CONCURRENCY
+    worker_settings = settings.BULLMQ_WORKER
 
     def all_settings(self):
-        return [self.processes, self.concurrency, settings.BULLMQ_BULK, *super().all_settings()]
+        return [*self.worker_settings, settings.BULLMQ_BULK, *super().all_settings()]
 
     def env(self, world):
         return {
             "NODE_PATH": str(self.places.installed / "node/node_modules"),
             "NODE_ENV": "production",
+            "BULK": str(settings.BULLMQ_BULK.value),
             "REDIS_PORT": str(world.redis.port),
         }
 
@@ -234,8 +246,9 @@ class BullMQ(Side):
         return ["node", JOBS / "bullmq_echo.cjs", *arguments]
 
     def workers(self, world):
-        for number in range(self.processes.value):
-            yield f"worker-{number}", self.command("work", self.concurrency.value)
+        processes, concurrency = self.worker_settings
+        for number in range(processes.value):
+            yield f"worker-{number}", self.command("work", concurrency.value)
 
     def producer(self, world, how, jobs):
         return self.command(how, jobs)
@@ -250,6 +263,7 @@ class BullMQ(Side):
 class BullMQBest(BullMQ):
     tier = BEST
     redis = settings.REDIS_FAST
+    worker_settings = settings.BULLMQ_WORKER_FAST
     guarantees = Guarantees("within 1 s", "yes", "within 1 s")
 
 
@@ -266,8 +280,7 @@ def named(program, chosen):
 
 
 def flags(chosen):
-    """As on a command line; one that is only switched on has the value True."""
-    return [setting.name if setting.value is True else str(setting) for setting in chosen]
+    return [str(setting) for setting in chosen]
 
 
 def query(path, sql):

@@ -16,7 +16,7 @@ const QUEUE = "echo";
 const PAYLOAD_DIGITS = 98;
 const LONE_PAUSE_MS = 5;
 const RESULT_MS_MAX = 30_000;
-const BULK = 1_000;
+const BULK = Number(process.env.BULK);
 
 const connection = { host: "127.0.0.1", port: Number(process.env.REDIS_PORT) };
 
