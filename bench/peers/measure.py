@@ -4,11 +4,10 @@ import contextlib
 import time
 from dataclasses import dataclass
 
-from processes import Failure, cpu_secs, memory_mib, report_of, stop_all
+from processes import LOOK_EVERY_SECS, Failure, cpu_secs, memory_mib, report_of, stop_all
 
 # Jobs before the lone ones that are timed: until everything is up and warm.
 WARM_UP_JOBS = 20
-LOOK_EVERY_SECS = 0.01
 MEMORY_EVERY_SECS = 0.2
 STALL_SECS_MAX = 60
 CPU_JOBS = 10_000

@@ -12,6 +12,8 @@ import time
 PRODUCER_SECS_MAX = 600
 # For a worker with nothing to do: some would wait ten seconds for nothing.
 STOP_SECS_MAX = 2
+READY_SECS_MAX = 60
+LOOK_EVERY_SECS = 0.01
 LOG_LINES_SHOWN = 15
 TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
 LIBC = ctypes.CDLL(None)
@@ -77,6 +79,16 @@ class Process:
 
     def pids(self):
         return descendants(self.popen.pid)
+
+
+def wait_until(ready, process, what):
+    """Asks until `ready()`; fails with `what` if that takes too long."""
+    until = time.monotonic() + READY_SECS_MAX
+    while not ready():
+        process.check()
+        if time.monotonic() > until:
+            raise process.failure(what)
+        time.sleep(LOOK_EVERY_SECS)
 
 
 def stop_all(processes):

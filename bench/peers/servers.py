@@ -1,15 +1,13 @@
 """The servers of a run: a vhost of the private RabbitMQ, a Redis of its own."""
 
+import contextlib
 import pathlib
 import socket
 import subprocess
-import time
 
-from processes import Failure, Process
+from processes import Failure, Process, wait_until
 
 NODE = pathlib.Path(__file__).resolve().parents[2] / "scripts/node"
-REDIS_START_SECS_MAX = 20
-LOOK_EVERY_SECS = 0.01
 
 
 class RabbitMQ:
@@ -59,18 +57,21 @@ class Redis:
     """A private Redis in `folder`, with the settings of redis.conf given."""
 
     def __init__(self, folder, env, settings):
-        data = folder / "redis"
-        data.mkdir()
+        self.folder = folder
+        self.env = env
+        self.settings = settings
         self.port = free_port()
-        command = ["redis-server", "--bind", "127.0.0.1", "--port", self.port, "--dir", data]
-        for setting in settings:
-            command += [f"--{setting.name}", setting.value]
-        self.process = Process("redis-server", command, env, folder)
-        self.connection = None
+        self.process = self.connection = None
 
     def __enter__(self):
+        data = self.folder / "redis"
+        data.mkdir()
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", self.port, "--dir", data]
+        for setting in self.settings:
+            command += [f"--{setting.name}", setting.value]
+        self.process = Process("redis-server", command, self.env, self.folder)
         try:
-            self.connect()
+            wait_until(self.is_up, self.process, "redis-server does not listen")
         except BaseException:
             self.process.stop()
             raise
@@ -80,16 +81,10 @@ class Redis:
         self.connection.close()
         self.process.stop()
 
-    def connect(self):
-        until = time.monotonic() + REDIS_START_SECS_MAX
-        while self.connection is None:
-            self.process.check()
-            try:
-                self.connection = socket.create_connection(("127.0.0.1", self.port))
-            except ConnectionRefusedError:
-                if time.monotonic() > until:
-                    raise self.process.failure("redis-server does not listen") from None
-                time.sleep(LOOK_EVERY_SECS)
+    def is_up(self):
+        with contextlib.suppress(ConnectionRefusedError):
+            self.connection = socket.create_connection(("127.0.0.1", self.port))
+        return self.connection is not None
 
     def number(self, command):
         """The answer to a command that answers with a number."""

@@ -5,16 +5,12 @@ import json
 import pathlib
 import sqlite3
 import subprocess
-import sys
-import time
 from dataclasses import dataclass, replace
 
 import settings
-from processes import Failure
+from processes import READY_SECS_MAX, Failure, wait_until
 
 JOBS = pathlib.Path(__file__).resolve().parent / "jobs"
-READY_SECS_MAX = 60
-LOOK_EVERY_SECS = 0.01
 DURABLE, BEST = "durable", "best"
 
 
@@ -92,15 +88,14 @@ class Homing(Side):
         yield "worker", [programs / "echo_worker", "--quiet", *flags(self.worker_settings)]
 
     def await_ready(self, world, workers):
-        until = time.monotonic() + READY_SECS_MAX
-        while True:
-            with contextlib.suppress(sqlite3.OperationalError):
-                return self.stored(world)
-            for worker in workers:
-                worker.check()
-            if time.monotonic() > until:
-                raise workers[0].failure("the collector makes no store")
-            time.sleep(LOOK_EVERY_SECS)
+        wait_until(lambda: self.has_store(world), workers[0], "the collector makes no store")
+
+    def has_store(self, world):
+        try:
+            self.stored(world)
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     def producer(self, world, how, jobs):
         command = [self.places.programs / "submit", how, "--tasks", jobs]
