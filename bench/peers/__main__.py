@@ -33,14 +33,15 @@ def main():
 
 def parse():
     parser = argparse.ArgumentParser(prog="scripts/bench-peers", description=__doc__)
-    parser.add_argument("--only", metavar="PEER,...", type=peers, default=sides.PEERS, help=", ".join(sides.PEERS))
-    parser.add_argument("--tasks", metavar="N", type=positive, default=20_000, help="[20000] a slow peer has a part of it")
-    parser.add_argument("--lone", metavar="N", type=positive, default=200, help="[200] lone tasks of a round")
-    parser.add_argument("--rounds", metavar="N", type=positive, default=3, help="[3] how often each is measured")
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
+    add = parser.add_argument
+    add("--only", metavar="PEER,...", type=peers, default=sides.PEERS, help=", ".join(sides.PEERS))
+    add("--tasks", metavar="N", type=positive, default=20_000, help="[20000] of these a slow peer has a part")
+    add("--lone", metavar="N", type=positive, default=200, help="[200] lone tasks of a round")
+    add("--rounds", metavar="N", type=positive, default=3, help="[3] how often each is measured")
+    add("--json", action="store_true", help="one line of JSON instead of a table")
     # Where scripts/bench-peers has put the programs.
-    parser.add_argument("--programs", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--installed", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    add("--programs", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    add("--installed", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -118,7 +118,7 @@ class Python(Side):
     share = 0.1
 
     def env(self, world):
-        return {"PYTHONPATH": str(JOBS)}
+        return {"PYTHONPATH": str(JOBS), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def python(self):
         return self.places.installed / "venv/bin/python"
