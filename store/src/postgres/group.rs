@@ -24,7 +24,7 @@ use super::columns::Columns;
 use super::fault::Answer;
 use super::insert::Derive;
 use super::schema::LOCKS;
-use super::session::{Session, Step};
+use super::session::{BEGIN, Session, Step};
 use super::{count, dead, insert};
 use crate::fold::{Fold, State, fold};
 use crate::letter;
@@ -94,7 +94,7 @@ impl<'a> Group<'a> {
             .map(|digest| &digest.as_bytes()[..])
             .collect();
         let steps = [
-            Step::new("BEGIN"),
+            Step::new(BEGIN),
             Step::new("SELECT pg_advisory_xact_lock($1, $2)")
                 .with(LOCKS)
                 .with(WRITING),

@@ -12,7 +12,7 @@ use super::columns::Columns;
 use super::driver::block_on;
 use super::fault::{Answer, Fault};
 use super::insert::Derive;
-use super::session::{Purpose, Session};
+use super::session::{BEGIN, Purpose, Session};
 use super::{WRITE_TIMEOUT, in_time, jsonb, schema, text};
 use crate::copy::{Cell, Column, TABLES, Table};
 use crate::error::StoreError;
@@ -71,7 +71,7 @@ impl Load {
     /// Makes a store of it: numbers go on after the last one.
     pub(crate) fn finish(&self) -> Result<(), StoreError> {
         self.block_on(async |db| {
-            db.batch("BEGIN").await?;
+            db.batch(BEGIN).await?;
             let numbered = TABLES.iter().filter(|table| table.key == Some("number"));
             for table in numbered {
                 let name = table.name;
@@ -101,7 +101,7 @@ async fn put(db: &Session, table: &Table, rows: &[Vec<Cell>], derive: Derive) ->
     let names = table.columns.iter().map(|(name, _)| format!("\"{name}\""));
     let names = names.collect::<Vec<_>>().join(", ");
     let types: Vec<_> = table.columns.iter().map(|(_, is)| type_of(*is)).collect();
-    db.batch("BEGIN").await?;
+    db.batch(BEGIN).await?;
     if table.key.is_none() {
         db.batch(&format!("DELETE FROM {}", table.name)).await?;
     }

@@ -16,7 +16,7 @@ use super::group::{Group, WRITING};
 use super::insert::Derive;
 use super::query;
 use super::schema::{self, LOCKS};
-use super::session::{Purpose, Session, Step};
+use super::session::{BEGIN, Purpose, Session, Step};
 use super::text::stored;
 use super::{WRITE_TIMEOUT, dead, in_time};
 use crate::error::StoreError;
@@ -151,7 +151,7 @@ async fn open(address: &Address) -> Answer<Session> {
 /// Begins a transaction that is the only one that writes.
 async fn lock(db: &Session) -> Answer<()> {
     db.batch(&format!(
-        "BEGIN; SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
+        "{BEGIN}; SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
     ))
     .await
 }

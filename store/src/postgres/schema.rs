@@ -7,7 +7,7 @@ use homing_faults::{Point, crash_point};
 
 use super::columns::Columns;
 use super::fault::{Answer, Fault};
-use super::session::Session;
+use super::session::{BEGIN, Session};
 
 /// The steps from an empty schema to the newest. A step is never changed once it
 /// was in a release; a change is a further step.
@@ -70,7 +70,7 @@ pub(super) async fn begin_copy(db: &Session) -> Answer<bool> {
         return Ok(true);
     }
     // A collector that is about to write waits for this, or is seen here.
-    db.batch("BEGIN; LOCK homing.tasks, homing.log, homing.batches, homing.dead_letters")
+    db.batch("BEGIN ISOLATION LEVEL READ COMMITTED; LOCK homing.tasks, homing.log, homing.batches, homing.dead_letters")
         .await?;
     let sql = "SELECT EXISTS (SELECT 1 FROM homing.log) OR EXISTS (SELECT 1 FROM homing.batches)
         OR EXISTS (SELECT 1 FROM homing.dead_letters)";
@@ -86,7 +86,7 @@ pub(super) async fn begin_copy(db: &Session) -> Answer<bool> {
 async fn take_steps(db: &Session) -> Answer<()> {
     for (step, sql) in (1..).zip(MIGRATIONS) {
         db.batch(&format!(
-            "BEGIN; SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING})"
+            "{BEGIN}; SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING})"
         ))
         .await?;
         if version(db).await?.unwrap_or(0) < step {

@@ -23,6 +23,12 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements that a connection keeps prepared. Filters make many texts.
 const STATEMENTS_MAX: usize = 64;
 
+/// Begins a transaction that writes: each statement sees what was committed
+/// before it began, so what is read after a lock is there is what the holder
+/// before left. Not `READ WRITE`, which a standby refuses as unknown to it; that
+/// is set for the connection.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Purpose {
@@ -213,6 +219,8 @@ const fn settings(purpose: Purpose) -> &'static str {
         Purpose::Write => {
             "SET search_path = homing, pg_catalog;
              SET client_encoding = 'UTF8';
+             SET default_transaction_isolation = 'read committed';
+             SET default_transaction_read_only = off;
              SET synchronous_commit = on;
              SET statement_timeout = '60s';
              SET lock_timeout = '30s';

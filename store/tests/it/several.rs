@@ -217,3 +217,39 @@ async fn many_readers_share_a_few_connections() {
     );
     assert!((1..=5).contains(&open), "{open}");
 }
+
+/// The second one sees what the first one has committed while it waited.
+#[tokio::test]
+async fn the_databases_defaults_do_not_have_a_writer_see_what_was_before_its_turn() {
+    let fixture = Fixture::new(On::Postgres);
+    fixture.sql(
+        "DO $$ BEGIN
+             EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''repeatable read''',
+                 current_database());
+             EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',
+                 current_database());
+         END $$",
+    );
+    let writers = [fixture.writer(), fixture.writer()];
+    let held = Held::begin(
+        &fixture.text(),
+        "SELECT pg_advisory_xact_lock(x'484F4D47'::int, 2)",
+    );
+    let writing = writers.map(|mut writer| {
+        let entry = Entry::Report(report(1, Status::Succeeded));
+        thread::spawn(move || writer.write(&[entry], at(1_000)))
+    });
+    fixture.until(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE wait_event_type = 'Lock' AND datname = current_database()",
+        2,
+    );
+
+    held.commit();
+
+    for written in writing {
+        let written = written.join().unwrap();
+        assert!(written.is_ok(), "{written:?}");
+    }
+    assert_eq!(fixture.number("SELECT count(*) FROM log"), 1);
+}
