@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::columns::Columns;
 use super::fault::Answer;
 use super::insert::Derive;
-use super::schema::LOCKS;
+use super::schema::{self, LOCKS};
 use super::session::{BEGIN, Session, Step};
 use super::{count, dead, insert};
 use crate::fold::{Fold, State, fold};
@@ -100,6 +100,7 @@ impl<'a> Group<'a> {
                 .with(WRITING),
             // Each sees what was committed before it began, which is after the lock
             // was there.
+            Step::new(schema::STATE),
             Step::new("SELECT position, stored_at FROM log ORDER BY position DESC LIMIT 1"),
             Step::new(
                 "SELECT t.task, t.run, t.newest, t.attempt, t.attempt_id, t.digest, t.kind,
@@ -114,7 +115,8 @@ impl<'a> Group<'a> {
             .with(&ids),
             Step::new("SELECT identity FROM dead_letters WHERE identity = ANY ($1)").with(letters),
         ];
-        let [_, _, end, stored, begun, letters] = rows(db.run(&steps).await?);
+        let [_, _, state, end, stored, begun, letters] = rows(db.run(&steps).await?);
+        schema::check_state(&state)?;
         let mut group = Self {
             now,
             position: 1,

@@ -153,7 +153,8 @@ async fn lock(db: &Session) -> Answer<()> {
     db.batch(&format!(
         "{BEGIN}; SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
     ))
-    .await
+    .await?;
+    schema::check_state(&db.query(schema::STATE, &[]).await?)
 }
 
 /// Who replays, as the server knows them.

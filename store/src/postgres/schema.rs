@@ -4,9 +4,11 @@
 //! shared with an application.
 
 use homing_faults::{Point, crash_point};
+use tokio_postgres::Row;
 
 use super::columns::Columns;
 use super::fault::{Answer, Fault};
+use super::group::WRITING;
 use super::session::{BEGIN, Session};
 
 /// The steps from an empty schema to the newest. A step is never changed once it
@@ -24,6 +26,34 @@ pub(super) const LOCKS: i32 = 0x484F_4D47;
 
 /// The other half of the one that is held while a schema is migrated.
 const MIGRATING: i32 = 0;
+
+/// The other half of the one that the connection has that copies a store.
+const COPYING: i32 = 3;
+
+/// What a store says of itself.
+pub(super) const STATE: &str =
+    "SELECT name, value FROM homing.meta WHERE name IN ('schema', 'copying')";
+
+/// Checks the rows of [`STATE`], read by whoever has the turn to write: a store
+/// that was whole when the connection was opened may have been migrated since, or
+/// a copy into it may have begun.
+pub(super) fn check_state(state: &[Row]) -> Answer<()> {
+    let mut found = None;
+    for row in state {
+        let mut columns = Columns::new(row, 0);
+        match (columns.text()?.as_str(), columns.next::<i64>()?) {
+            ("copying", _) => return Err(UNFINISHED),
+            (_, value) => found = Some(value),
+        }
+    }
+    let supported = SCHEMA;
+    match found.map(u32::try_from) {
+        Some(Ok(SCHEMA)) => Ok(()),
+        Some(Ok(found)) if found > SCHEMA => Err(Fault::Newer { found, supported }),
+        Some(Ok(found)) => Err(Fault::Older { found, supported }),
+        _ => Err(Fault::Missing),
+    }
+}
 
 /// Checks that there is a store of ours with the newest schema.
 pub(super) async fn check(db: &Session) -> Answer<()> {
@@ -50,10 +80,12 @@ pub(super) async fn migrate(db: &Session) -> Answer<()> {
 /// Checks that it is not half of a store that is being copied.
 async fn check_whole(db: &Session) -> Answer<()> {
     if is_copy(db).await? {
-        return Err(Fault::Foreign("a copy into it is not finished"));
+        return Err(UNFINISHED);
     }
     Ok(())
 }
+
+const UNFINISHED: Fault = Fault::Foreign("a copy into it is not finished");
 
 async fn is_copy(db: &Session) -> Answer<bool> {
     let sql = "SELECT 1 FROM homing.meta WHERE name = 'copying'";
@@ -61,17 +93,23 @@ async fn is_copy(db: &Session) -> Answer<bool> {
 }
 
 /// Makes the schema, if there is none, for a copy. Answers false if there is
-/// something else in it than an unfinished one.
+/// something else in it than an unfinished one. While the connection lasts, no
+/// other copy goes into it.
 pub(super) async fn begin_copy(db: &Session) -> Answer<bool> {
+    db.batch(&format!("SELECT pg_advisory_lock({LOCKS}, {COPYING})"))
+        .await?;
     if version(db).await? != Some(SCHEMA) {
         take_steps(db).await?;
     }
     if is_copy(db).await? {
         return Ok(true);
     }
-    // A collector that is about to write waits for this, or is seen here.
-    db.batch("BEGIN ISOLATION LEVEL READ COMMITTED; LOCK homing.tasks, homing.log, homing.batches, homing.dead_letters")
-        .await?;
+    // A collector that has its turn is waited for, and what it wrote is seen here;
+    // one that has it later sees the mark.
+    db.batch(&format!(
+        "{BEGIN}; SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
+    ))
+    .await?;
     let sql = "SELECT EXISTS (SELECT 1 FROM homing.log) OR EXISTS (SELECT 1 FROM homing.batches)
         OR EXISTS (SELECT 1 FROM homing.dead_letters)";
     let is_used: bool = db.query_one(sql, &[]).await?.try_get(0)?;
@@ -86,7 +124,8 @@ pub(super) async fn begin_copy(db: &Session) -> Answer<bool> {
 async fn take_steps(db: &Session) -> Answer<()> {
     for (step, sql) in (1..).zip(MIGRATIONS) {
         db.batch(&format!(
-            "{BEGIN}; SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING})"
+            "{BEGIN}; SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING});
+             SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
         ))
         .await?;
         if version(db).await?.unwrap_or(0) < step {

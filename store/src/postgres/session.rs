@@ -25,8 +25,8 @@ const STATEMENTS_MAX: usize = 64;
 
 /// Begins a transaction that writes: each statement sees what was committed
 /// before it began, so what is read after a lock is there is what the holder
-/// before left. Not `READ WRITE`, which a standby refuses as unknown to it; that
-/// is set for the connection.
+/// before left. That it is not read-only is set for the connection: a standby
+/// refuses `READ WRITE` here in words that sound like a bug of ours.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// What a connection is for.

@@ -116,6 +116,39 @@ async fn a_copy_that_is_cut_off_is_no_store_and_goes_on_where_it_ended() {
     assert_eq!(all(&from).await, all(&to).await);
 }
 
+/// Those that were connected to the database, still empty, before the copy began.
+#[tokio::test]
+async fn who_was_there_before_a_copy_writes_nothing_into_it_until_it_is_finished() {
+    let (file, database) = (filled(20), Fixture::new(On::Postgres));
+    let mut collector = database.writer();
+    let Turn::Ours(mut repairs) = Repairs::replay(&database.url(), RepairNote::default()).unwrap()
+    else {
+        panic!("nobody else replays");
+    };
+    let entry = Entry::Report(report(9_999, Status::Succeeded));
+    let run = NewRun::new(&crate::repair::envelope(1), "tasks", None, None);
+    let mut refused = Vec::new();
+
+    let copied = copy(&file.url(), &database.url(), |_, _| {
+        refused.push(collector.write(&[entry.clone()], at(1)).map(drop));
+        refused.push(repairs.begin(&[run.clone()], at(1)).map(drop));
+    });
+
+    assert!(copied.is_ok(), "{copied:?}");
+    assert!(refused.len() >= 2);
+    for refused in refused {
+        assert!(
+            matches!(refused, Err(StoreError::Foreign { .. })),
+            "{refused:?}"
+        );
+    }
+    let (from, to) = (file.store().await, database.store().await);
+    assert_eq!(all(&from).await, all(&to).await);
+    write(&mut collector, &[report(3, Status::Succeeded)]);
+    write(&mut file.writer(), &[report(3, Status::Succeeded)]);
+    assert_eq!(all(&from).await, all(&to).await);
+}
+
 #[tokio::test]
 async fn a_file_that_a_collector_writes_to_is_not_copied() {
     let (file, database) = (filled(1), Fixture::new(On::Postgres));
