@@ -3,7 +3,8 @@
 //! Row by row, in parts that are each one transaction, so that a copy that was
 //! cut off goes on where it ended. Until it is finished the database is marked,
 //! and is no store: nobody reads half of one, and no collector writes into it.
-//! Positions, numbers and times stay what they were.
+//! The mark says what is copied: if the file has changed since, or is another one,
+//! all is copied anew. Positions, numbers and times stay what they were.
 
 use crate::error::StoreError;
 use crate::url::{Address, StoreUrl};
@@ -279,7 +280,7 @@ pub enum CopyError {
 }
 
 /// Copies the store in a file into a database, in which there is none, or what
-/// an earlier call left. Nobody may write to the file meanwhile: it is locked.
+/// an earlier call left: that is kept if it is of this file as it is now. Nobody may write to the file meanwhile: it is locked.
 /// `progress` is told how many rows of how many are there. Blocking.
 ///
 /// # Errors
@@ -294,7 +295,7 @@ pub fn copy(
         return Err(CopyError::Kinds);
     };
     let dump = sqlite::Dump::open(from)?.map_err(CopyError::Busy)?;
-    let load = postgres::Load::open(to)?.ok_or(CopyError::Full)?;
+    let load = postgres::Load::open(to, dump.mark()?)?.ok_or(CopyError::Full)?;
     copy_all(&dump, &load, progress)
 }
 

@@ -25,12 +25,13 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Opens a database for a copy: one without a store, or with an unfinished
-    /// copy, else `None`.
-    pub(crate) fn open(address: &Address) -> Result<Option<Self>, StoreError> {
+    /// Opens a database for a copy of what `mark` says: one without a store, or
+    /// with an unfinished copy, else `None`. What a copy of anything else left is
+    /// removed.
+    pub(crate) fn open(address: &Address, mark: i64) -> Result<Option<Self>, StoreError> {
         let opened = block_on(in_time(WRITE_TIMEOUT, async {
             let session = Session::open(address, Purpose::Write).await?;
-            Ok(schema::begin_copy(&session).await?.then_some(session))
+            Ok(schema::begin_copy(&session, mark).await?.then_some(session))
         }));
         let session = opened.map_err(|fault: Fault| fault.at(address))?;
         Ok(session.map(|session| Self {

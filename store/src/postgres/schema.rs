@@ -10,6 +10,7 @@ use super::columns::Columns;
 use super::fault::{Answer, Fault};
 use super::group::WRITING;
 use super::session::{BEGIN, Session};
+use crate::copy::TABLES;
 
 /// The steps from an empty schema to the newest. A step is never changed once it
 /// was in a release; a change is a further step.
@@ -79,7 +80,7 @@ pub(super) async fn migrate(db: &Session) -> Answer<()> {
 
 /// Checks that it is not half of a store that is being copied.
 async fn check_whole(db: &Session) -> Answer<()> {
-    if is_copy(db).await? {
+    if copying(db).await?.is_some() {
         return Err(UNFINISHED);
     }
     Ok(())
@@ -87,22 +88,26 @@ async fn check_whole(db: &Session) -> Answer<()> {
 
 const UNFINISHED: Fault = Fault::Foreign("a copy into it is not finished");
 
-async fn is_copy(db: &Session) -> Answer<bool> {
-    let sql = "SELECT 1 FROM homing.meta WHERE name = 'copying'";
-    Ok(db.query_opt(sql, &[]).await?.is_some())
+/// The mark of the unfinished copy that it is, if it is one.
+async fn copying(db: &Session) -> Answer<Option<i64>> {
+    let sql = "SELECT value FROM homing.meta WHERE name = 'copying'";
+    let row = db.query_opt(sql, &[]).await?;
+    row.map(|row| Columns::new(&row, 0).next()).transpose()
 }
 
-/// Makes the schema, if there is none, for a copy. Answers false if there is
-/// something else in it than an unfinished one. While the connection lasts, no
-/// other copy goes into it.
-pub(super) async fn begin_copy(db: &Session) -> Answer<bool> {
+/// Makes the schema, if there is none, for a copy of what `mark` says. Answers
+/// false if there is something else in it than an unfinished one; one of anything
+/// else is removed. While the connection lasts, no other copy goes into it.
+pub(super) async fn begin_copy(db: &Session, mark: i64) -> Answer<bool> {
     db.batch(&format!("SELECT pg_advisory_lock({LOCKS}, {COPYING})"))
         .await?;
     if version(db).await? != Some(SCHEMA) {
         take_steps(db).await?;
     }
-    if is_copy(db).await? {
-        return Ok(true);
+    match copying(db).await? {
+        Some(copying) if copying == mark => return Ok(true),
+        Some(_) => return restart_copy(db, mark).await,
+        None => {}
     }
     // A collector that has its turn is waited for, and what it wrote is seen here;
     // one that has it later sees the mark.
@@ -114,11 +119,21 @@ pub(super) async fn begin_copy(db: &Session) -> Answer<bool> {
         OR EXISTS (SELECT 1 FROM homing.dead_letters)";
     let is_used: bool = db.query_one(sql, &[]).await?.try_get(0)?;
     if !is_used {
-        db.batch("INSERT INTO homing.meta VALUES ('copying', 1)")
+        db.query("INSERT INTO homing.meta VALUES ('copying', $1)", &[&mark])
             .await?;
     }
     db.batch("COMMIT").await?;
     Ok(!is_used)
+}
+
+async fn restart_copy(db: &Session, mark: i64) -> Answer<bool> {
+    let tables = TABLES.iter().map(|table| format!("homing.{}", table.name));
+    let tables = tables.collect::<Vec<_>>().join(", ");
+    db.batch(&format!("{BEGIN}; TRUNCATE {tables}")).await?;
+    let sql = "UPDATE homing.meta SET value = $1 WHERE name = 'copying'";
+    db.query(sql, &[&mark]).await?;
+    db.batch("COMMIT").await?;
+    Ok(true)
 }
 
 async fn take_steps(db: &Session) -> Answer<()> {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+use sha2::{Digest as _, Sha256};
 
 use super::columns;
 use super::fault::{Answer, Fault};
 use super::file;
 use super::lock::{self, Lock};
 use super::schema;
-use crate::copy::{Cell, Table};
+use crate::copy::{Cell, TABLES, Table};
 use crate::error::StoreError;
 use crate::writer::Holder;
 
@@ -53,6 +54,38 @@ impl Dump {
         }))
     }
 
+    /// Stands for what is in the file: it changes with every change that rows which
+    /// are copied once may take.
+    pub(crate) fn mark(&self) -> Result<i64, StoreError> {
+        let mark = || -> Answer<_> {
+            // Every change of a task is in the log.
+            let log = "SELECT position, stored_at, task, run, status FROM log ORDER BY position";
+            let mut log = self.connection.prepare(log)?;
+            let mut rows = log.query([])?;
+            let mut hasher = Sha256::new();
+            while let Some(row) = rows.next()? {
+                for column in 0..5 {
+                    hash(&mut hasher, row.get_ref(column)?);
+                }
+            }
+            // To the others rows are added, or, with a row in `repairs`, taken their
+            // content.
+            for table in TABLES.iter().filter(|table| table.key.is_some()) {
+                let (key, name) = (table.key.unwrap_or_default(), table.name);
+                let sql = format!("SELECT count(*), coalesce(max({key}), 0) FROM {name}");
+                let (count, last): (i64, i64) = self
+                    .connection
+                    .query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                hasher.update(count.to_be_bytes());
+                hasher.update(last.to_be_bytes());
+            }
+            let hash = hasher.finalize();
+            let first = <[u8; 8]>::try_from(&hash[..8]).expect("a hash has 32 bytes");
+            Ok(i64::from_be_bytes(first))
+        };
+        mark().map_err(|fault| fault.at(&self.path))
+    }
+
     /// How many rows a table has.
     pub(crate) fn count(&self, table: &Table) -> Result<u64, StoreError> {
         let sql = format!("SELECT count(*) FROM {}", table.name);
@@ -88,6 +121,17 @@ impl Dump {
         };
         rows().map_err(|fault| fault.at(&self.path))
     }
+}
+
+/// Adds a value and where it ends.
+fn hash(hasher: &mut Sha256, value: ValueRef<'_>) {
+    match value {
+        ValueRef::Null => {}
+        ValueRef::Integer(number) => hasher.update(number.to_be_bytes()),
+        ValueRef::Real(number) => hasher.update(number.to_be_bytes()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => hasher.update(bytes),
+    }
+    hasher.update([0xFF]);
 }
 
 fn cell(value: ValueRef<'_>) -> Cell {

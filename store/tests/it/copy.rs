@@ -149,6 +149,47 @@ async fn who_was_there_before_a_copy_writes_nothing_into_it_until_it_is_finished
     assert_eq!(all(&from).await, all(&to).await);
 }
 
+/// A copy of `file` into `database` that ends after its first part.
+fn cut_off(file: &Fixture, database: &Fixture) {
+    let cut = std::panic::catch_unwind(|| {
+        copy(&file.url(), &database.url(), |_, _| panic!("cut off"))
+    });
+    assert!(cut.is_err());
+}
+
+/// A task that was copied moves to the end of the log.
+#[tokio::test]
+async fn a_copy_whose_file_has_changed_since_it_was_cut_off_begins_anew() {
+    let (file, database) = (filled(1), Fixture::new(On::Postgres));
+    write(&mut file.writer(), &[report(50, Status::Retrying)]);
+    let many = (1_000..7_000).map(|number| Entry::Report(report(number, Status::Succeeded)));
+    let many: Vec<_> = many.collect();
+    file.writer().write(&many, at(3_000)).unwrap();
+    cut_off(&file, &database);
+    let mut later = report(50, Status::Succeeded);
+    later.attempt = 2;
+    write(&mut file.writer(), &[later]);
+
+    let copied = copy(&file.url(), &database.url(), |_, _| {});
+
+    assert!(copied.is_ok(), "{copied:?}");
+    let (from, to) = (file.store().await, database.store().await);
+    assert_eq!(all(&from).await, all(&to).await);
+}
+
+#[tokio::test]
+async fn a_copy_of_another_file_takes_the_place_of_one_that_was_cut_off() {
+    let (file, database) = (filled(6_000), Fixture::new(On::Postgres));
+    cut_off(&file, &database);
+    let other = filled(30);
+
+    let copied = copy(&other.url(), &database.url(), |_, _| {});
+
+    assert!(copied.is_ok(), "{copied:?}");
+    let (from, to) = (other.store().await, database.store().await);
+    assert_eq!(all(&from).await, all(&to).await);
+}
+
 #[tokio::test]
 async fn a_file_that_a_collector_writes_to_is_not_copied() {
     let (file, database) = (filled(1), Fixture::new(On::Postgres));
