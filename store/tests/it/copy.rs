@@ -151,9 +151,8 @@ async fn who_was_there_before_a_copy_writes_nothing_into_it_until_it_is_finished
 
 /// A copy of `file` into `database` that ends after its first part.
 fn cut_off(file: &Fixture, database: &Fixture) {
-    let cut = std::panic::catch_unwind(|| {
-        copy(&file.url(), &database.url(), |_, _| panic!("cut off"))
-    });
+    let cut =
+        std::panic::catch_unwind(|| copy(&file.url(), &database.url(), |_, _| panic!("cut off")));
     assert!(cut.is_err());
 }
 
