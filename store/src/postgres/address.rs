@@ -81,17 +81,6 @@ impl Address {
             roots: None,
             options: url.query().unwrap_or_default().to_owned(),
         };
-        for (name, value) in url.query_pairs() {
-            match &*name {
-                "sslmode" => address.encryption = Encryption::parse(&value)?,
-                "sslrootcert" => address.roots = Some(PathBuf::from(&*value)),
-                _ => {
-                    return Err(format!(
-                        "has the option `{name}`; there are `sslmode` and `sslrootcert`"
-                    ));
-                }
-            }
-        }
         for (what, text) in [
             ("user", &address.user),
             ("host", &address.host),
@@ -99,6 +88,20 @@ impl Address {
         ] {
             if text.is_empty() {
                 return Err(format!("names no {what}"));
+            }
+        }
+        for (name, value) in url.query_pairs() {
+            match &*name {
+                "sslmode" => address.encryption = Encryption::parse(&value)?,
+                "sslrootcert" => address.roots = Some(PathBuf::from(&*value)),
+                // Of a password with a `?` that is not escaped it is the rest.
+                _ => {
+                    return Err(
+                        "has an unknown option: there are `sslmode` and `sslrootcert`, \
+                         and a `?` in a password is written `%3F`"
+                            .to_owned(),
+                    );
+                }
             }
         }
         if address.is_verified() && address.encryption == Encryption::Prefer {
@@ -252,10 +255,11 @@ mod tests {
             ("postgres://:secret@h/d", "names no user"),
             ("postgres://u:secret@/d", "cannot be read"),
             ("postgres://u:secret@h:port/d", "cannot be read"),
-            (
-                "postgres://u:secret@h/d?sslcert=a",
-                "has the option `sslcert`",
-            ),
+            ("postgres://u:secret@h/d?sslcert=a", "has an unknown option"),
+            ("postgres://u:123?secret@h/d", "names no user"),
+            ("postgres://u:1@2/3?secret@h/d", "has an unknown option"),
+            ("postgres://u:1/secret@h/d", "names no user"),
+            ("postgres://u:1#secret@h/d", "names no user"),
             (
                 "postgres://u:secret@h/d?sslrootcert=a",
                 "has an `sslrootcert`",
