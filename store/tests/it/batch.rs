@@ -9,6 +9,7 @@ crate::fixture::claims! {
     its_counts_follow_its_tasks,
     outcomes_may_come_before_their_batch,
     a_label_means_the_batch_that_was_opened_last,
+    a_label_may_be_as_long_as_it_can_travel,
     its_tasks_come_in_parts,
     a_batch_that_is_opened_again_is_open_until_its_next_seal,
 }
@@ -111,6 +112,27 @@ async fn a_label_means_the_batch_that_was_opened_last(on: On) {
         [2, 3, 1].map(id)
     );
     assert_eq!(store.batches(None, 2).await.unwrap().len(), 2);
+}
+
+/// In text that no database can make short.
+async fn a_label_may_be_as_long_as_it_can_travel(on: On) {
+    let fixture = Fixture::new(on);
+    let label: String = (0..5_000)
+        .map(|_| char::from(rand::random_range(b'!'..=b'~')))
+        .collect();
+    let record = Entry::Batch(BatchRecord {
+        batch: id(1),
+        label: label.clone(),
+        event: sealed(1),
+        at: at(20),
+    });
+
+    let written = fixture.writer().write(&[record], at(1));
+
+    assert!(written.is_ok(), "{written:?}");
+    let store = fixture.store().await;
+    let batch = store.batch(&BatchRef::Label(label.clone())).await;
+    assert_eq!(batch.unwrap().unwrap().label, label);
 }
 
 async fn its_tasks_come_in_parts(on: On) {
