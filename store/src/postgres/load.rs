@@ -31,6 +31,8 @@ impl Load {
     pub(crate) fn open(address: &Address, mark: i64) -> Result<Option<Self>, StoreError> {
         let opened = block_on(in_time(WRITE_TIMEOUT, async {
             let session = Session::open(address, Purpose::Write).await?;
+            // To count a large table takes minutes, and nobody waits for it.
+            session.batch("SET statement_timeout = 0").await?;
             Ok(schema::begin_copy(&session, mark).await?.then_some(session))
         }));
         let session = opened.map_err(|fault: Fault| fault.at(address))?;
@@ -83,8 +85,11 @@ impl Load {
                 ))
                 .await?;
             }
-            db.batch("DELETE FROM meta WHERE name = 'copying'; COMMIT; ANALYZE")
-                .await
+            db.batch("COMMIT").await?;
+            // Queries are slow before it, but not wrong, and the server does the same
+            // by and by.
+            let _refused = db.batch(&format!("ANALYZE {}", names())).await;
+            db.batch("DELETE FROM meta WHERE name = 'copying'").await
         })
     }
 
@@ -96,6 +101,12 @@ impl Load {
             fault.at(&self.address)
         })
     }
+}
+
+/// All tables.
+pub(super) fn names() -> String {
+    let names = TABLES.iter().map(|table| format!("homing.{}", table.name));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 async fn put(db: &Session, table: &Table, rows: &[Vec<Cell>], derive: Derive) -> Answer<()> {

@@ -9,8 +9,8 @@ use tokio_postgres::Row;
 use super::columns::Columns;
 use super::fault::{Answer, Fault};
 use super::group::WRITING;
+use super::load;
 use super::session::{BEGIN, Session};
-use crate::copy::TABLES;
 
 /// The steps from an empty schema to the newest. A step is never changed once it
 /// was in a release; a change is a further step.
@@ -127,9 +127,8 @@ pub(super) async fn begin_copy(db: &Session, mark: i64) -> Answer<bool> {
 }
 
 async fn restart_copy(db: &Session, mark: i64) -> Answer<bool> {
-    let tables = TABLES.iter().map(|table| format!("homing.{}", table.name));
-    let tables = tables.collect::<Vec<_>>().join(", ");
-    db.batch(&format!("{BEGIN}; TRUNCATE {tables}")).await?;
+    db.batch(&format!("{BEGIN}; TRUNCATE {}", load::names()))
+        .await?;
     let sql = "UPDATE homing.meta SET value = $1 WHERE name = 'copying'";
     db.query(sql, &[&mark]).await?;
     db.batch("COMMIT").await?;

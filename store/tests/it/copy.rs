@@ -176,6 +176,48 @@ async fn a_copy_whose_file_has_changed_since_it_was_cut_off_begins_anew() {
     assert_eq!(all(&from).await, all(&to).await);
 }
 
+/// Such as for the size of a table.
+#[tokio::test]
+async fn a_copy_may_take_as_long_as_it_takes() {
+    let (file, database) = (filled(6_000), Fixture::new(On::Postgres));
+    cut_off(&file, &database);
+    database.sql(
+        "CREATE TABLE public.seen (setting text);
+         CREATE FUNCTION public.look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO public.seen VALUES (current_setting('statement_timeout'));
+             RETURN new; END $$;
+         CREATE TRIGGER look BEFORE INSERT ON log FOR EACH ROW EXECUTE FUNCTION public.look()",
+    );
+
+    copy(&file.url(), &database.url(), |_, _| {}).unwrap();
+
+    let bounded = database.number("SELECT count(*) FROM public.seen WHERE setting <> '0'");
+    assert_eq!(bounded, 0);
+    assert!(database.number("SELECT count(*) FROM public.seen") > 0);
+}
+
+/// Whose statistics cannot be made.
+#[tokio::test]
+async fn a_copy_does_not_fail_for_another_programs_table() {
+    let (file, database) = (filled(20), Fixture::new(On::Postgres));
+    database.sql(
+        "CREATE TABLE public.broken (at int);
+         CREATE FUNCTION public.fails(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+             IF EXISTS (SELECT 1 FROM public.broken) THEN RAISE 'broken'; END IF;
+             RETURN a; END $$;
+         CREATE TABLE public.theirs (a int);
+         INSERT INTO public.theirs SELECT generate_series(1, 100);
+         CREATE INDEX ON public.theirs (public.fails(a));
+         INSERT INTO public.broken VALUES (1)",
+    );
+
+    let copied = copy(&file.url(), &database.url(), |_, _| {});
+
+    assert!(copied.is_ok(), "{copied:?}");
+    let (from, to) = (file.store().await, database.store().await);
+    assert_eq!(all(&from).await, all(&to).await);
+}
+
 #[tokio::test]
 async fn a_copy_of_another_file_takes_the_place_of_one_that_was_cut_off() {
     let (file, database) = (filled(6_000), Fixture::new(On::Postgres));
