@@ -3,7 +3,7 @@
 //! A position names a place between two entries and stays valid, so that a
 //! tail that ended goes on where it was: nothing twice, nothing left out.
 
-use homing_store::{Filter, Position, Store, Tail};
+use homing_store::{Filter, Position, Store, Tail, Watch};
 
 use crate::exit::Exit;
 use crate::output::{Output, Talk};
@@ -97,17 +97,23 @@ impl Follower {
             }
         }
         loop {
-            self.catch_up().await?;
             if !args.follow {
-                return Ok(());
+                return self.catch_up(None).await;
             }
+            self.catch_up(Some(&mut watch)).await?;
             watch.changed().await.map_err(told)?;
         }
     }
 
-    async fn catch_up(&mut self) -> Result<(), Trouble> {
+    /// Prints up to the end of the log; with a watch, however long the server is
+    /// away.
+    async fn catch_up(&mut self, mut watch: Option<&mut Watch>) -> Result<(), Trouble> {
         loop {
-            let tail = self.store.tail(&self.position, &self.filter, PAGE).await;
+            let look = || self.store.tail(&self.position, &self.filter, PAGE);
+            let tail = match &mut watch {
+                Some(watch) => watch.look(look).await,
+                None => look().await,
+            };
             let tail = tail.map_err(|error| Trouble::store(&error))?;
             self.print(&tail)?;
             if tail.at_end {

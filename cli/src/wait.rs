@@ -105,7 +105,7 @@ pub(crate) async fn of_tasks(
     loop {
         let mut waiting = Vec::with_capacity(ids.len());
         for id in ids {
-            match closed(store.record(id).await.map_err(told)?) {
+            match closed(watch.look(|| store.record(id)).await.map_err(told)?) {
                 Some(record) => {
                     answer(
                         &RecordLine::stored(&record),
@@ -193,15 +193,18 @@ async fn all_closed(store: &Store, name: &BatchRef, bar: &ProgressBar) -> Result
     let mut watch = store.watch().await.map_err(told)?;
     loop {
         // Not stored yet is not an error: its records may be on their way.
-        if let Some(batch) = store.batch(name).await.map_err(told)? {
+        if let Some(batch) = watch.look(|| store.batch(name)).await.map_err(told)? {
             bar.set_length(batch.total.unwrap_or_else(|| batch.counts.total()));
             bar.set_position(batch.counts.closed());
             bar.set_message(match batch.counts.problems() {
                 0 => String::new(),
                 problems => format!("{} did not succeed", grouped(problems)),
             });
-            if batch.is_closed() && !others(store, &batch).await.map_err(told)? {
-                return Ok(batch);
+            if batch.is_closed() {
+                let others = watch.look(|| others(store, &batch)).await;
+                if !others.map_err(told)? {
+                    return Ok(batch);
+                }
             }
         }
         watch.changed().await.map_err(told)?;

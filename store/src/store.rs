@@ -308,4 +308,29 @@ impl Watch {
             Watching::Postgres(watch) => watch.changed().await,
         }
     }
+
+    /// What `look`, which reads the watched store, answers. While its server is
+    /// away, or takes no connections, it is asked again, however long that takes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], other than [`Unreachable`](StoreError::Unreachable): the
+    /// store cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `look`, and nothing else is lost.
+    pub async fn look<T, L>(&mut self, mut look: impl FnMut() -> L) -> Result<T, StoreError>
+    where
+        L: Future<Output = Result<T, StoreError>>,
+    {
+        loop {
+            match (look().await, &mut self.0) {
+                (Err(StoreError::Unreachable { .. }), Watching::Postgres(watch)) => {
+                    watch.pause().await?;
+                }
+                (answer, _) => return answer,
+            }
+        }
+    }
 }

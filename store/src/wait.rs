@@ -31,7 +31,7 @@ impl Store {
     pub async fn closed(&self, id: TaskId) -> Result<Record, StoreError> {
         let mut watch = self.watch().await?;
         loop {
-            let record = self.record(id).await?;
+            let record = watch.look(|| self.record(id)).await?;
             if let Some(record) = record.filter(|record| record.report.status.is_closed()) {
                 return Ok(record);
             }

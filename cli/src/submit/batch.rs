@@ -125,10 +125,11 @@ async fn new_seal(id: BatchId, total: u64, settings: &Settings) -> Result<(), Tr
         return Ok(());
     };
     let told = |error| Trouble::store(&error);
+    let name = BatchRef::Id(id);
     let stored = async {
         let mut watch = store.watch().await.map_err(told)?;
         loop {
-            let batch = store.batch(&BatchRef::Id(id)).await.map_err(told)?;
+            let batch = watch.look(|| store.batch(&name)).await.map_err(told)?;
             let known = batch.and_then(|batch| batch.total);
             if known.is_none_or(|known| known == total) {
                 return Ok(());

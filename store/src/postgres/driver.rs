@@ -41,6 +41,16 @@ pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
     executor::block_on(tokio::task::unconstrained(work))
 }
 
+/// What `work` answers, if it does in time by the clock of the connections'
+/// runtime, whatever runtime is here.
+pub(super) async fn timeout<T>(duration: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let timed = {
+        let _entered = runtime().enter();
+        tokio::time::timeout(duration, work)
+    };
+    timed.await.ok()
+}
+
 /// Waits, by the clock of the connections' runtime.
 pub(super) async fn sleep(duration: Duration) {
     let slept = runtime().spawn(async move { tokio::time::sleep(duration).await });

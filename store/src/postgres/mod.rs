@@ -59,6 +59,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// What `work` answers, if it does in time.
 async fn in_time<T>(timeout: Duration, work: impl Future<Output = Answer<T>>) -> Answer<T> {
-    let done = tokio::time::timeout(timeout, work).await;
+    let done = driver::timeout(timeout, work).await;
     done.unwrap_or(Err(Fault::Silent))
 }

@@ -1,5 +1,6 @@
 //! Reads, over a few connections that are opened when they are needed.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::fault::{Answer, Fault};
 use super::pause::Pause;
 use super::session::{Purpose, Session};
 use super::watch::Watch;
-use super::{audit, batch, count, dead, query, repair, schema, tail};
+use super::{audit, batch, count, dead, driver, query, repair, schema, tail};
 use crate::audit::{BatchAudit, LoneAudit, Unclosed};
 use crate::batch::{Batch, BatchRef};
 use crate::error::StoreError;
@@ -28,6 +29,14 @@ const READERS_MAX: usize = 4;
 /// How long a read goes on trying while the server is away: a restart takes
 /// less, and whoever asked wants to know.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a read may go without an answer before the server is asked whether it
+/// still takes connections.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long a read may take, whatever the server says of itself: more than it lets
+/// a statement run.
+const READ_TIMEOUT: Duration = Duration::from_secs(11 * 60);
 
 /// Reads one store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,15 +58,14 @@ macro_rules! read {
     ($reads:ident, $db:ident => $query:expr) => {{
         let mut trying = Trying::new();
         loop {
-            let answer: Answer<_> = async {
+            let answer = $reads.while_it_lives(async {
                 let reading = $reads.lend().await?;
                 let $db = &reading.session;
                 let answer = $query.await?;
                 $reads.give_back(reading).await?;
                 Ok(answer)
-            }
-            .await;
-            match answer {
+            });
+            match answer.await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => trying.again(fault, &$reads.address).await?,
             }
@@ -73,11 +81,11 @@ impl Reads {
             permits: Arc::new(Semaphore::new(READERS_MAX)),
         };
         // Whoever opens a store waits for none: a wrong name is told at once.
-        let reading = reads.lend().await.map_err(|fault| fault.at(address))?;
-        reads
-            .give_back(reading)
-            .await
-            .map_err(|fault| fault.at(address))?;
+        let opened = reads.while_it_lives(async {
+            let reading = reads.lend().await?;
+            reads.give_back(reading).await
+        });
+        opened.await.map_err(|fault| fault.at(address))?;
         Ok(reads)
     }
 
@@ -204,6 +212,22 @@ impl Reads {
         }
     }
 
+    /// What `read` answers, however long that takes, but not of a server that was
+    /// stopped in its tracks: the system it runs on keeps its connections.
+    async fn while_it_lives<T>(&self, read: impl Future<Output = Answer<T>>) -> Answer<T> {
+        let mut read = pin!(read);
+        let since = Instant::now();
+        while since.elapsed() < READ_TIMEOUT {
+            if let Some(answer) = driver::timeout(SILENCE, read.as_mut()).await {
+                return answer;
+            }
+            if let Err(Fault::Silent) = Session::open(&self.address, Purpose::Read).await {
+                break;
+            }
+        }
+        Err(Fault::Silent)
+    }
+
     async fn lend(&self) -> Answer<Reading> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let session = match self.take() {
@@ -246,21 +270,23 @@ impl Reads {
 
 /// A read that is tried again.
 struct Trying {
-    since: Instant,
+    /// When it first failed: before that it may have taken long.
+    since: Option<Instant>,
     pause: Pause,
 }
 
 impl Trying {
     fn new() -> Self {
         Self {
-            since: Instant::now(),
+            since: None,
             pause: Pause::default(),
         }
     }
 
     /// Waits before the next try, unless none would help.
     async fn again(&mut self, fault: Fault, address: &Address) -> Result<(), StoreError> {
-        if !fault.is_of_connection() || self.since.elapsed() > PATIENCE {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !fault.is_of_connection() || since.elapsed() > PATIENCE {
             return Err(fault.at(address));
         }
         self.pause.wait().await;

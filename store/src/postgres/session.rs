@@ -203,11 +203,12 @@ impl std::fmt::Debug for Session {
 /// What the server must do whatever its defaults are.
 const fn settings(purpose: Purpose) -> &'static str {
     match purpose {
-        // Plans follow the values asked for: what is rare is looked up.
+        // Plans follow the values asked for: what is rare is looked up. An audit of
+        // many million rows takes minutes; whoever asked may be gone by then.
         Purpose::Read => {
             "SET search_path = homing, pg_catalog;
              SET client_encoding = 'UTF8';
-             SET statement_timeout = 0;
+             SET statement_timeout = '10min';
              SET idle_in_transaction_session_timeout = '15s';
              SET jit = off;
              SET plan_cache_mode = force_custom_plan;"

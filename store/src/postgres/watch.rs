@@ -1,13 +1,20 @@
 //! Notices commits by any process: PostgreSQL tells whoever listens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::address::Address;
 use super::fault::Answer;
 use super::pause::Pause;
-use super::schema;
 use super::session::{Purpose, Session};
+use super::{driver, in_time, schema};
 use crate::error::StoreError;
+
+/// How long it may take to listen, from the first packet on.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a look that failed for the server's sake is not made again.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Listens for commits.
 #[derive(Debug)]
@@ -30,6 +37,17 @@ impl Watch {
         if !self.session.is_closed() {
             self.session.noticed.notified().await;
         }
+        self.reconnect().await
+    }
+
+    /// Returns when it is time to look again, after a look that the server did not
+    /// answer. This connection may be fine: there was no room for another one.
+    pub(crate) async fn pause(&mut self) -> Result<(), StoreError> {
+        driver::sleep(LOOK_PAUSE).await;
+        self.reconnect().await
+    }
+
+    async fn reconnect(&mut self) -> Result<(), StoreError> {
         let mut pause = Pause::default();
         while self.session.is_closed() {
             match listen(&self.address).await {
@@ -43,8 +61,11 @@ impl Watch {
 }
 
 async fn listen(address: &Address) -> Answer<Session> {
-    let session = Session::open(address, Purpose::Read).await?;
-    schema::check(&session).await?;
-    session.batch("LISTEN homing").await?;
-    Ok(session)
+    let listening = async {
+        let session = Session::open(address, Purpose::Read).await?;
+        schema::check(&session).await?;
+        session.batch("LISTEN homing").await?;
+        Ok(session)
+    };
+    in_time(LISTEN_TIMEOUT, listening).await
 }

@@ -177,6 +177,15 @@ impl Server {
         self.run("start", &[]);
     }
 
+    /// Stops it in its tracks, as a machine that hangs.
+    pub(crate) fn freeze(&self) {
+        self.run("freeze", &[]);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.run("thaw", &[]);
+    }
+
     fn run(&self, verb: &str, flags: &[&str]) -> String {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
         let mut command = Command::new(script);

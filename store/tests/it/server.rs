@@ -8,7 +8,7 @@ use homing_store::{Entry, Filter, Position, Store, StoreError, StoreUrl, Writer}
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, On, at, report, task, write, writer};
-use crate::postgres::{Database, Relay, Server};
+use crate::postgres::{Database, Held, Relay, Server};
 
 fn entry(number: u128) -> Entry {
     Entry::Report(report(number, Status::Succeeded))
@@ -334,6 +334,83 @@ async fn writing_reading_and_watching_go_on_after_the_server_was_killed() {
     write(&mut writer, &[report(3, Status::Succeeded)]);
     let told = tokio::time::timeout(Duration::from_secs(60), watch.changed()).await;
     told.unwrap().unwrap();
+}
+
+/// Its system keeps its connections, and takes new ones.
+#[tokio::test]
+async fn a_read_from_a_server_that_hangs_ends_and_the_next_one_is_answered_when_it_goes_on() {
+    let server = Server::start(&[]);
+    write(&mut writer(&server.url()), &[report(1, Status::Succeeded)]);
+    let store = Store::open(&server.url()).await.unwrap();
+
+    server.freeze();
+    let read = tokio::time::timeout(Duration::from_secs(100), store.record(task(1))).await;
+    server.thaw();
+
+    assert!(
+        matches!(read, Ok(Err(StoreError::Unreachable { .. }))),
+        "{read:?}"
+    );
+    assert!(store.record(task(1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_read_that_takes_long_and_then_loses_its_connection_is_made_again() {
+    let fixture = Fixture::new(On::Postgres);
+    write(&mut fixture.writer(), &[report(1, Status::Succeeded)]);
+    let store = fixture.store().await;
+    let held = Held::begin(&fixture.text(), "LOCK TABLE homing.tasks");
+    let reading = tokio::spawn(async move { store.record(task(1)).await });
+    let waits = "FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    fixture.until(
+        &format!("SELECT count(*) {waits} AND query_start < clock_timestamp() - interval '6 s'"),
+        1,
+    );
+
+    fixture.sql(&format!("SELECT pg_terminate_backend(pid) {waits}"));
+    held.commit();
+
+    let read = reading.await.unwrap();
+    assert!(matches!(read, Ok(Some(_))), "{read:?}");
+}
+
+/// The connection that is told of commits lives, and there is room for no other.
+#[tokio::test]
+async fn who_waits_for_a_task_outlasts_a_server_that_takes_no_connections() {
+    let fixture = Fixture::new(On::Postgres);
+    let mut writer = fixture.writer();
+    let role = format!("r{}", Uuid::new_v4().simple());
+    fixture.sql(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'p';
+         GRANT USAGE ON SCHEMA homing TO {role};
+         GRANT SELECT ON ALL TABLES IN SCHEMA homing TO {role}"
+    ));
+    let text = fixture.text();
+    let (_, rest) = text.rsplit_once('@').unwrap();
+    let url: StoreUrl = format!("postgres://{role}:p@{rest}").parse().unwrap();
+    let store = Store::open(&url).await.unwrap();
+    let mut waiting = tokio::spawn(async move { store.closed(task(1)).await });
+    let theirs = format!("FROM pg_stat_activity WHERE usename = '{role}'");
+    fixture.until(
+        &format!("SELECT count(*) {theirs} AND query LIKE 'LISTEN%'"),
+        1,
+    );
+
+    fixture.sql(&format!(
+        "ALTER ROLE {role} CONNECTION LIMIT 0;
+         SELECT pg_terminate_backend(pid) {theirs} AND query NOT LIKE 'LISTEN%'"
+    ));
+    write(&mut writer, &[report(1, Status::Succeeded)]);
+    // Longer than a read that nobody follows tries.
+    let early = tokio::time::timeout(Duration::from_secs(8), &mut waiting).await;
+    fixture.sql(&format!("ALTER ROLE {role} CONNECTION LIMIT -1"));
+    let closed = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+
+    fixture.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    assert!(early.is_err(), "{early:?}");
+    let closed = closed.unwrap().unwrap();
+    assert!(closed.is_ok(), "{closed:?}");
 }
 
 #[tokio::test]
