@@ -143,7 +143,7 @@ async fn take_steps(db: &Session) -> Answer<()> {
         ))
         .await?;
         if version(db).await?.unwrap_or(0) < step {
-            db.batch("CREATE SCHEMA IF NOT EXISTS homing").await?;
+            create(db).await?;
             db.batch(sql).await?;
             crash_point(Point::StoreMigrating);
             let sql = "UPDATE homing.meta SET value = $1 WHERE name = 'schema'";
@@ -151,6 +151,16 @@ async fn take_steps(db: &Session) -> Answer<()> {
         }
         db.batch("COMMIT").await?;
         crash_point(Point::StoreMigrated);
+    }
+    Ok(())
+}
+
+/// Creates the schema, if there is none: `IF NOT EXISTS` is refused to a user who
+/// may not create it, also where it is there.
+async fn create(db: &Session) -> Answer<()> {
+    let sql = "SELECT to_regnamespace('homing') IS NULL";
+    if db.query_one(sql, &[]).await?.try_get(0)? {
+        db.batch("CREATE SCHEMA homing").await?;
     }
     Ok(())
 }

@@ -129,6 +129,24 @@ async fn who_may_not_create_a_schema_is_denied() {
 }
 
 #[tokio::test]
+async fn who_may_not_create_a_schema_makes_a_store_in_one_of_its_own() {
+    let fixture = Fixture::new(On::Postgres);
+    let role = format!("r{}", Uuid::new_v4().simple());
+    fixture.sql(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'p'; CREATE SCHEMA homing AUTHORIZATION {role}"
+    ));
+    let text = fixture.text();
+    let (_, rest) = text.rsplit_once('@').unwrap();
+    let url: StoreUrl = format!("postgres://{role}:p@{rest}").parse().unwrap();
+
+    let opened = Writer::open(&url);
+
+    let made = opened.map(drop);
+    fixture.sql(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+    assert!(made.is_ok(), "{made:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_cannot_be_reached() {
     // Nobody listens there: it was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
