@@ -1,6 +1,5 @@
 use homing_protocol::chain;
 use tokio_postgres::Error;
-use tokio_postgres::error::SqlState;
 
 use super::address::Address;
 use crate::error::StoreError;
@@ -100,18 +99,17 @@ fn is_of_connection(error: &Error) -> bool {
         let broken = error.is_closed() || has_cause::<std::io::Error>(error);
         return broken && !is_of_encryption(&chain(error));
     };
-    let ended = [
-        // The transaction was idle for too long, and so was the session.
-        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-        SqlState::IDLE_SESSION_TIMEOUT,
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::TOO_MANY_CONNECTIONS,
-        // The server has become a standby.
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-    ];
-    code.code().starts_with("08") || ended.contains(code)
+    let code = code.code();
+    let ended = matches!(
+        code,
+        // The transaction was idle for too long, or open, or the session idle.
+        "25P03" | "25P04" | "57P05"
+        // The server stops, has crashed, or starts; the database was dropped.
+        | "57P01" | "57P02" | "57P03" | "57P04"
+        // There are too many connections; the server has become a standby.
+        | "53300" | "25006"
+    );
+    code.starts_with("08") || ended
 }
 
 fn has_cause<T: std::error::Error + 'static>(error: &Error) -> bool {
@@ -138,7 +136,8 @@ fn failure(error: &Error, address: &Address) -> StoreError {
         // Such as no database of this name.
         "3D000" | "3F000" | "42P01" => StoreError::Missing { store },
         "42501" => StoreError::Denied { store, detail },
-        "53100" => StoreError::Full { store },
+        // The disk is full, or what the server lets files have.
+        "53100" | "53400" => StoreError::Full { store },
         // A lock that is held for too long, deadlocks, statements that take too
         // long, no memory.
         "40001" | "40P01" | "55P03" | "57014" | "53200" => StoreError::Busy { store },

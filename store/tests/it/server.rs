@@ -264,6 +264,34 @@ async fn what_a_constraint_refuses_is_rejected_and_the_writer_goes_on() {
     assert_eq!(listed.len(), 1);
 }
 
+/// Whatever a server may say while it is stopped, moved or short of something.
+#[tokio::test]
+async fn what_the_server_gets_over_is_waited_for() {
+    let fixture = Fixture::new(On::Postgres);
+    let mut writer = fixture.writer();
+    fixture.sql(
+        "CREATE TABLE public.says (code text);
+         CREATE FUNCTION public.say() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             RAISE 'no' USING ERRCODE = (SELECT code FROM public.says); END $$;
+         CREATE TRIGGER say BEFORE INSERT ON log FOR EACH ROW EXECUTE FUNCTION public.say()",
+    );
+
+    for code in [
+        "08006", "25006", "25P03", "25P04", "40001", "40P01", "53100", "53200", "53300", "53400",
+        "55P03", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "58030",
+    ] {
+        fixture.sql(&format!(
+            "TRUNCATE public.says; INSERT INTO public.says VALUES ('{code}')"
+        ));
+
+        let error = writer.write(&[entry(1)], at(1)).unwrap_err();
+
+        assert!(error.is_transient(), "{code}: {error:?}");
+    }
+    fixture.sql("DROP TRIGGER say ON log");
+    assert!(writer.write(&[entry(1)], at(1)).is_ok());
+}
+
 /// The commit takes place and its answer is lost: what is written again is there
 /// once.
 #[tokio::test]
