@@ -149,7 +149,8 @@ impl Session {
 
     /// Runs all steps in their order, and answers with the rows of each. All are
     /// sent at once: after one that fails the others are refused by the server,
-    /// if they are in one transaction, and a `COMMIT` among them undoes it.
+    /// if they are in one transaction, and a `COMMIT` among them undoes it. After
+    /// one that cannot be sent, of which the server knows nothing, none is.
     pub(super) async fn run(&self, steps: &[Step<'_>]) -> Answer<Vec<Vec<Row>>> {
         let mut statements = Vec::with_capacity(steps.len());
         for step in steps {
@@ -166,7 +167,7 @@ impl Session {
             .collect();
         let requests = statements.iter().zip(&parameters);
         let requests = requests.map(|(statement, parameters)| {
-            Box::pin(self.client.query(statement, parameters)) as Pin<Box<_>>
+            Box::pin(self.client.query(statement, parameters)) as Request<'_, Vec<Row>, Error>
         });
         Ok(in_order(requests.collect()).await?)
     }
@@ -251,32 +252,82 @@ where
     noticed.notify_one();
 }
 
-type Request<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
+type Request<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
-/// Sends all requests in their order and waits for all of them. The error, if
-/// there is one, is that of the first that failed.
-async fn in_order(mut requests: Vec<Request<'_>>) -> Result<Vec<Vec<Row>>, Error> {
-    let mut answers: Vec<Option<Result<Vec<Row>, Error>>> = Vec::new();
+/// Sends all requests in their order and waits for all of them, up to the first
+/// that fails, whose error it answers with. After one that fails before it is
+/// sent, no other one is sent.
+async fn in_order<T, E>(mut requests: Vec<Request<'_, T, E>>) -> Result<Vec<T>, E> {
+    let mut answers: Vec<Option<T>> = Vec::new();
     answers.resize_with(requests.len(), || None);
-    let mut first = 0;
+    let mut failed = None;
     poll_fn(|cx| {
-        // A request is sent when it is first polled, and they are answered in
-        // the order they were sent.
-        for (request, answer) in requests.iter_mut().zip(&mut answers).skip(first) {
-            if answer.is_none()
-                && let Poll::Ready(ready) = request.as_mut().poll(cx)
-            {
-                *answer = Some(ready);
+        let mut waits = false;
+        // A request is sent when it is first polled, and they are answered in the
+        // order they were sent.
+        for place in 0..requests.len() {
+            if answers[place].is_some() {
+                continue;
+            }
+            match requests[place].as_mut().poll(cx) {
+                Poll::Ready(Ok(answer)) => answers[place] = Some(answer),
+                Poll::Ready(Err(error)) => {
+                    failed = Some(error);
+                    requests.truncate(place);
+                    break;
+                }
+                Poll::Pending => waits = true,
             }
         }
-        while answers.get(first).is_some_and(Option::is_some) {
-            first += 1;
+        if waits {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
         }
-        if first == answers.len() {
-            return Poll::Ready(());
-        }
-        Poll::Pending
     })
     .await;
-    answers.into_iter().flatten().collect()
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(answers.into_iter().flatten().collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// As a value that its column does not take is noticed by the driver.
+    #[test]
+    fn after_a_request_that_cannot_be_sent_none_is_sent() {
+        let sent = AtomicUsize::new(0);
+        let send = || {
+            Box::pin(async {
+                sent.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, &str>(())
+            }) as Request<'_, (), &str>
+        };
+
+        let answer = futures::executor::block_on(in_order(vec![
+            send(),
+            Box::pin(ready(Err("no text"))),
+            send(),
+        ]));
+
+        assert_eq!(answer, Err("no text"));
+        assert_eq!(sent.into_inner(), 1);
+    }
+
+    #[test]
+    fn the_first_error_is_answered_whatever_is_still_to_come() {
+        let answer = futures::executor::block_on(in_order::<(), _>(vec![
+            Box::pin(ready(Ok(()))),
+            Box::pin(ready(Err("refused"))),
+            Box::pin(pending()),
+        ]));
+
+        assert_eq!(answer, Err("refused"));
+    }
 }
