@@ -286,8 +286,12 @@ impl<'a> Group<'a> {
             steps.push(dead::insert(letter, identity.as_ref(), self.now));
         }
         steps.extend(count::write(&self.tally));
-        // Told to whoever listens once it is committed.
-        steps.push(Step::new("SELECT pg_notify('homing', '')"));
+        // Told to whoever listens once it is committed. A commit that adds nothing
+        // to the server's log waits for no disk and no standby: of a group that is
+        // stored already, the first one may not have either.
+        steps.push(Step::new(
+            "SELECT pg_notify('homing', ''), pg_logical_emit_message(true, 'homing', '')",
+        ));
         steps.push(Step::new("COMMIT"));
         crash_point(Point::StoreBeforeCommit);
         db.run(&steps).await?;

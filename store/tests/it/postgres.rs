@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use homing_store::StoreUrl;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -166,6 +166,14 @@ impl Server {
 
     pub(crate) fn sql(&self, statements: &str) -> Vec<Vec<Option<String>>> {
         sql(&self.text, statements)
+    }
+
+    /// Waits until a query gives this number.
+    pub(crate) fn until(&self, query: &str, number: i64) {
+        let since = Instant::now();
+        while self.sql(query)[0][0] != Some(number.to_string()) {
+            assert!(since.elapsed() < Duration::from_secs(30), "{query}");
+        }
     }
 
     /// Ends it at once, as a power cut would.
