@@ -28,7 +28,9 @@ impl Entry {
     }
 }
 
-/// The one that writes to a store. Blocking: it belongs on a thread of its own.
+/// The one that writes to a store. Blocking: it belongs on a thread of its own, or
+/// on one of tokio's for what blocks. It waits for a database by an executor of
+/// `futures`, which panics inside another one of those.
 ///
 /// While it lives, no other process can have one for the same SQLite file. When
 /// its process ends, in whatever way, the next one can. A PostgreSQL database

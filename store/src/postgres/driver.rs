@@ -33,7 +33,8 @@ pub(super) fn runtime() -> &'static Handle {
     })
 }
 
-/// Waits for `work` on this thread, which may be one of any runtime.
+/// Waits for `work` on this thread, which may be one of any tokio runtime. Panics
+/// inside an executor of `futures`, which cannot be nested.
 pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
     // Its timers are those of the connections' runtime. A task's budget on the
     // caller's runtime must not stop what is polled here.
