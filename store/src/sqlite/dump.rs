@@ -70,8 +70,10 @@ impl Dump {
             }
             // To the others rows are added, or, with a row in `repairs`, taken their
             // content.
-            for table in TABLES.iter().filter(|table| table.key.is_some()) {
-                let (key, name) = (table.key.unwrap_or_default(), table.name);
+            for (name, key) in TABLES
+                .iter()
+                .filter_map(|table| Some((table.name, table.key?)))
+            {
                 let sql = format!("SELECT count(*), coalesce(max({key}), 0) FROM {name}");
                 let (count, last): (i64, i64) = self
                     .connection

@@ -1,5 +1,6 @@
 //! A store that is copied from a file into a database.
 
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use homing_protocol::{BatchEvent, BatchRecord, Digest, Report, Run, Status};
@@ -130,8 +131,8 @@ async fn who_was_there_before_a_copy_writes_nothing_into_it_until_it_is_finished
     let mut refused = Vec::new();
 
     let copied = copy(&file.url(), &database.url(), |_, _| {
-        refused.push(collector.write(&[entry.clone()], at(1)).map(drop));
-        refused.push(repairs.begin(&[run.clone()], at(1)).map(drop));
+        refused.push(collector.write(slice::from_ref(&entry), at(1)).map(drop));
+        refused.push(repairs.begin(slice::from_ref(&run), at(1)).map(drop));
     });
 
     assert!(copied.is_ok(), "{copied:?}");

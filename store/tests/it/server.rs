@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use homing_protocol::{ContentType, Status};
-use homing_store::{Entry, Filter, Position, Store, StoreError, StoreUrl, Writer};
+use homing_store::{Entry, Filter, Opened, Position, Store, StoreError, StoreUrl, Writer};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, On, at, report, task, write, writer};
@@ -140,11 +140,13 @@ async fn who_may_not_create_a_schema_makes_a_store_in_one_of_its_own() {
     let (_, rest) = text.rsplit_once('@').unwrap();
     let url: StoreUrl = format!("postgres://{role}:p@{rest}").parse().unwrap();
 
-    let opened = Writer::open(&url);
+    let written = Writer::open(&url).and_then(|opened| match opened {
+        Opened::Ready(mut writer) => writer.write(&[entry(1)], at(1)).map(drop),
+        Opened::Standby(_) => panic!("several may write"),
+    });
 
-    let made = opened.map(drop);
     fixture.sql(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
-    assert!(made.is_ok(), "{made:?}");
+    assert!(written.is_ok(), "{written:?}");
 }
 
 #[tokio::test]
@@ -425,7 +427,7 @@ async fn a_read_from_a_server_that_hangs_ends_and_the_next_one_is_answered_when_
     assert!(store.record(task(1)).await.unwrap().is_some());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_takes_long_and_then_loses_its_connection_is_made_again() {
     let fixture = Fixture::new(On::Postgres);
     write(&mut fixture.writer(), &[report(1, Status::Succeeded)]);
@@ -447,7 +449,7 @@ async fn a_read_that_takes_long_and_then_loses_its_connection_is_made_again() {
 }
 
 /// The connection that is told of commits lives, and there is room for no other.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_task_outlasts_a_server_that_takes_no_connections() {
     let fixture = Fixture::new(On::Postgres);
     let mut writer = fixture.writer();
