@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a fixture fails the test")]
 
 mod audit;
+mod away;
 mod batch;
 mod copy;
 mod count;
