@@ -257,27 +257,29 @@ type Request<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>
 /// Sends all requests in their order and waits for all of them, up to the first
 /// that fails, whose error it answers with. After one that fails before it is
 /// sent, no other one is sent.
-async fn in_order<T, E>(mut requests: Vec<Request<'_, T, E>>) -> Result<Vec<T>, E> {
-    let mut answers: Vec<Option<T>> = Vec::new();
-    answers.resize_with(requests.len(), || None);
+async fn in_order<T, E>(requests: Vec<Request<'_, T, E>>) -> Result<Vec<T>, E> {
+    let requests = requests.into_iter().map(|request| (request, None));
+    let mut requests: Vec<(Request<'_, T, E>, Option<T>)> = requests.collect();
     let mut failed = None;
     poll_fn(|cx| {
         let mut waits = false;
         // A request is sent when it is first polled, and they are answered in the
         // order they were sent.
-        for place in 0..requests.len() {
-            if answers[place].is_some() {
+        for (place, (request, answer)) in requests.iter_mut().enumerate() {
+            if answer.is_some() {
                 continue;
             }
-            match requests[place].as_mut().poll(cx) {
-                Poll::Ready(Ok(answer)) => answers[place] = Some(answer),
+            match request.as_mut().poll(cx) {
+                Poll::Ready(Ok(ready)) => *answer = Some(ready),
                 Poll::Ready(Err(error)) => {
-                    failed = Some(error);
-                    requests.truncate(place);
+                    failed = Some((place, error));
                     break;
                 }
                 Poll::Pending => waits = true,
             }
+        }
+        if let Some((place, _)) = &failed {
+            requests.truncate(*place);
         }
         if waits {
             Poll::Pending
@@ -287,8 +289,11 @@ async fn in_order<T, E>(mut requests: Vec<Request<'_, T, E>>) -> Result<Vec<T>, 
     })
     .await;
     match failed {
-        Some(error) => Err(error),
-        None => Ok(answers.into_iter().flatten().collect()),
+        Some((_, error)) => Err(error),
+        None => Ok(requests
+            .into_iter()
+            .filter_map(|(_, answer)| answer)
+            .collect()),
     }
 }
 

@@ -221,10 +221,10 @@ async fn who_waits_for_a_task_outlasts_a_server_that_takes_no_connections() {
     let store = Store::open(&url).await.unwrap();
     let mut waiting = tokio::spawn(async move { store.closed(task(1)).await });
     let theirs = format!("FROM pg_stat_activity WHERE usename = '{role}'");
-    fixture.until(
-        &format!("SELECT count(*) {theirs} AND query LIKE 'LISTEN%'"),
-        1,
-    );
+    // It listens, has looked since, and found nothing.
+    let listens = format!("SELECT max(query_start) {theirs} AND query LIKE 'LISTEN%'");
+    let looked = format!("AND query = 'COMMIT' AND query_start > ({listens})");
+    fixture.until(&format!("SELECT count(*) {theirs} {looked}"), 1);
 
     fixture.sql(&format!(
         "ALTER ROLE {role} CONNECTION LIMIT 0;
