@@ -45,8 +45,9 @@ pub trait Broker: Send + Sync + 'static {
     /// Opens a link to publish over.
     fn publisher(&self, window: Window) -> BoxFuture<'_, Result<Publisher, BrokerError>>;
 
-    /// Opens a link that receives from `source`, at most `prefetch` deliveries
-    /// ahead of their answers.
+    /// Opens a link that receives from `source`, at most about `prefetch` tasks
+    /// ahead of their answers: a message counts as many as it carries. Two
+    /// messages may come however many they carry.
     fn consumer(
         &self,
         source: Source,

@@ -18,6 +18,7 @@ use super::generation::{End, Event, Generation, plain};
 use super::link::{Events, Serve, Settings, Up};
 use super::plain::{Found, Plain, Read, read};
 use super::session::{Session, passive};
+use super::share::Share;
 use crate::InboxEvent;
 use crate::consumer::{Answer, Command, ConsumerEnd, Delivery, Token, Wish};
 use crate::error::BrokerError;
@@ -47,7 +48,7 @@ pub(super) struct ConsumeLink {
     place: String,
     user: String,
     queue: String,
-    prefetch: NonZeroU16,
+    share: Share,
     settings: Arc<Settings>,
     remedy: Remedy,
     end: ConsumerEnd,
@@ -82,7 +83,7 @@ impl ConsumeLink {
             place: settings.url.place(),
             user: settings.url.user.clone(),
             queue,
-            prefetch,
+            share: Share::new(prefetch.get()),
             settings: Arc::clone(settings),
             remedy,
             end,
@@ -104,26 +105,22 @@ impl ConsumeLink {
 
     async fn open(&self, generation: &Generation, events: &mut Events) -> Result<Channel, End> {
         let channel = generation.channel().await?;
-        let prefetch = self.caution.prefetch(self.prefetch.get());
-        let opened = async {
-            generation
-                .call(channel.queue_declare(passive(&self.queue)))
-                .await?;
-            let qos = BasicQosArguments::new(0, prefetch, false);
-            generation.call(channel.basic_qos(qos)).await
-        };
-        match opened.await {
-            Ok(()) => Ok(channel),
+        let there = channel.queue_declare(passive(&self.queue));
+        match generation.call(there).await {
+            Ok(_) => Ok(channel),
             Err(end) => Err(refused(&self.place, &self.user, &self.queue, events, end)),
         }
     }
 
     async fn subscribe(
-        &self,
+        &mut self,
         generation: &Generation,
         channel: &Channel,
         events: &mut Events,
     ) -> Result<Receiving, End> {
+        let prefetch = self.caution.prefetch(self.share.ask());
+        let qos = BasicQosArguments::new(0, prefetch, false);
+        generation.call(channel.basic_qos(qos)).await?;
         let consume = BasicConsumeArguments::new(&self.queue, "")
             .manual_ack(true)
             .finish();
@@ -137,6 +134,7 @@ impl ConsumeLink {
             return Err(End::Broken("a delivery came out of order".to_owned()));
         };
         self.caution.delivered(Instant::now());
+        self.share.delivered(received.tasks());
         let token = session.token(tag);
         // Without its handle the delivery is dropped, and so goes back.
         let _returned = self.end.deliveries.send(Delivery { received, token });
@@ -163,7 +161,8 @@ impl ConsumeLink {
         Ok(())
     }
 
-    /// Subscribes, or ends the subscription, as is wished now.
+    /// Subscribes, or ends the subscription, as is wished now; or begins it anew,
+    /// with another share.
     async fn follow(
         &mut self,
         generation: &Generation,
@@ -171,26 +170,25 @@ impl ConsumeLink {
         receiving: &mut Option<Receiving>,
         events: &mut Events,
     ) -> Result<(), End> {
-        if self.wish() == Wish::Receive {
-            if receiving.is_none() {
-                self.end.quiet.send_replace(false);
-                // The first delivery may end it before the broker's answer is read.
-                self.caution.receives(Instant::now());
-                let channel = &session.channel;
-                *receiving = Some(self.subscribe(generation, channel, events).await?);
+        let receives = self.wish() == Wish::Receive;
+        if (!receives || self.share.is_off())
+            && let Some((subscription, mut messages)) = receiving.take()
+        {
+            let cancel = BasicCancelArguments::new(&subscription);
+            generation
+                .call(session.channel.basic_cancel(cancel))
+                .await?;
+            messages.close();
+            while let Ok(message) = messages.try_recv() {
+                self.deliver(session, message)?;
             }
-            return Ok(());
         }
-        let Some((subscription, mut messages)) = receiving.take() else {
-            return Ok(());
-        };
-        let cancel = BasicCancelArguments::new(&subscription);
-        generation
-            .call(session.channel.basic_cancel(cancel))
-            .await?;
-        messages.close();
-        while let Ok(message) = messages.try_recv() {
-            self.deliver(session, message)?;
+        if receives && receiving.is_none() {
+            self.end.quiet.send_replace(false);
+            // The first delivery may end it before the broker's answer is read.
+            self.caution.receives(Instant::now());
+            let channel = &session.channel;
+            *receiving = Some(self.subscribe(generation, channel, events).await?);
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod probe;
 mod publish;
 mod pull;
 mod session;
+mod share;
 mod url;
 
 use std::num::NonZeroU16;

@@ -8,8 +8,9 @@ use homing_protocol::{
     ContentType, Destination, Envelope, Message, Payload, QueueName, Status, Task, TaskId,
     TaskKind, Timestamp, encode_tasks,
 };
-use homing_tests::kind::{Echo, Gate, Unknown};
-use homing_tests::{Pipeline, World, eventually};
+use homing_store::BatchRef;
+use homing_tests::kind::{Echo, Gate, Small, Unknown};
+use homing_tests::{Pipeline, Raw, TEST_WORKER, World, eventually};
 
 const TASKS: u64 = 8;
 
@@ -83,7 +84,7 @@ async fn a_bundle_that_comes_again_is_split_into_singles() {
     let one_by_one = ["--concurrency", "1", "--prefetch", "1"];
     let second = pipeline
         .world
-        .start_program("second", homing_tests::TEST_WORKER, &one_by_one);
+        .start_program("second", TEST_WORKER, &one_by_one);
     let mut first = std::mem::replace(&mut pipeline.worker, second);
     first.kill().await;
     let world = &pipeline.world;
@@ -94,4 +95,51 @@ async fn a_bundle_that_comes_again_is_split_into_singles() {
     for id in ids {
         assert_eq!(pipeline.closed(id).await.report.status, Status::Succeeded);
     }
+}
+
+/// What travels together is told by the policy of the kind; what is too large
+/// for that travels alone.
+#[tokio::test]
+async fn small_tasks_of_a_batch_share_messages_and_each_has_its_outcome() {
+    const SMALL: u64 = 100;
+    let world = World::start().await;
+    let producer = world.producer().await;
+
+    let batch = producer.submit_all((0..SMALL).map(|n| Small { n })).await;
+    let batch = batch.unwrap();
+    let messages = world.ready("tasks").await;
+    let pipeline = Pipeline::start_in(world, &[]).await;
+    let name = BatchRef::Id(batch.id);
+    let closed = eventually("the batch is closed", async || {
+        let batch = pipeline.store.batch(&name).await.unwrap();
+        batch.filter(|batch| batch.is_closed())
+    });
+
+    assert_eq!((batch.total, messages), (SMALL, SMALL.div_ceil(16)));
+    assert_eq!(closed.await.counts.get(Status::Succeeded), SMALL);
+    let audit = pipeline.store.audit_batch(&name).await.unwrap().unwrap();
+    assert_eq!((audit.closed_rows, audit.others), (SMALL, false));
+}
+
+/// A worker takes no more than it may hold, and leaves the rest to others.
+#[tokio::test]
+async fn a_prefetch_counts_the_tasks_of_a_bundle() {
+    const BUNDLES: u64 = 20;
+    let pipeline = Pipeline::start(&["--concurrency", "1", "--prefetch", "24"]).await;
+    let (world, file) = (&pipeline.world, pipeline.world.gate("gate"));
+    for _ in 0..BUNDLES {
+        publish(world, bundle(gates(&file)).0).await;
+    }
+    eventually("a task began", async || {
+        (!world.journal().runs().is_empty()).then_some(())
+    })
+    .await;
+    // What goes through the same queue afterwards shows that it takes no more.
+    let mut raw = Raw::connect(&world.url).await;
+    raw.consume(&world.topology().namespace().name("tasks"), 100)
+        .await;
+    for _ in 0..BUNDLES - 4 {
+        raw.delivery().await;
+    }
+    world.open_gate("gate");
 }

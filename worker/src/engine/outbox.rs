@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use homing_broker::{PublishError, Token};
 use homing_faults::{Point, crash_point};
-use homing_protocol::{Destination, Message, Report, Status, encode_reports};
+use homing_protocol::{Destination, Message, Report, Status, encode_reports, pack};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -95,7 +95,8 @@ pub(super) async fn send(
     let mut on_their_way = JoinSet::new();
     let mut waiting = Vec::new();
     while recv_until(&mut inbox, &mut waiting, REPORTS_MAX, &flush).await > 0 {
-        for bundle in bundles(&mut waiting, |held| held.settled.report.bytes()) {
+        let bytes_of = |held: &Held| held.settled.report.bytes();
+        for bundle in pack(waiting.drain(..), REPORTS_MAX, REPORT_BYTES_MAX, bytes_of) {
             on_their_way.spawn(Arc::clone(&engine).publish(bundle));
             while on_their_way.len() >= MESSAGES_MAX {
                 on_their_way.join_next().await;
@@ -103,26 +104,6 @@ pub(super) async fn send(
         }
     }
     while on_their_way.join_next().await.is_some() {}
-}
-
-/// Splits `waiting` into what shares a message. One that is larger than a
-/// message ought to be travels alone.
-fn bundles<V>(waiting: &mut Vec<V>, bytes_of: impl Fn(&V) -> usize) -> Vec<Vec<V>> {
-    let mut bundles = Vec::new();
-    let (mut bundle, mut bundle_bytes) = (Vec::new(), 0);
-    for item in waiting.drain(..) {
-        let bytes = bytes_of(&item);
-        if !bundle.is_empty() && bundle_bytes + bytes > REPORT_BYTES_MAX {
-            bundles.push(std::mem::take(&mut bundle));
-            bundle_bytes = 0;
-        }
-        bundle.push(item);
-        bundle_bytes += bytes;
-    }
-    if !bundle.is_empty() {
-        bundles.push(bundle);
-    }
-    bundles
 }
 
 /// A message that carries `reports`, each whole if that is possible.
@@ -212,40 +193,6 @@ impl Engine {
                 Some((error, back.collect()))
             }
             Err(Unpublished::Abandoned) => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn small_outcomes_share_a_message_and_a_large_one_travels_alone() {
-        let large = REPORT_BYTES_MAX + 1;
-        let mut waiting = vec![500, 500, large, 500];
-
-        let bundles = bundles(&mut waiting, |bytes| *bytes);
-
-        assert_eq!(bundles, [vec![500, 500], vec![large], vec![500]]);
-    }
-
-    proptest! {
-        #[test]
-        fn bundles_keep_order_and_lose_nothing(
-            sizes in proptest::collection::vec(1_usize..400_000, 0..64),
-        ) {
-            let mut waiting = sizes.clone();
-
-            let bundles = bundles(&mut waiting, |bytes| *bytes);
-
-            prop_assert_eq!(bundles.concat(), sizes);
-            for bundle in bundles {
-                let fits = bundle.iter().sum::<usize>() <= REPORT_BYTES_MAX;
-                prop_assert!(!bundle.is_empty() && (fits || bundle.len() == 1));
-            }
         }
     }
 }
