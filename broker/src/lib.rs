@@ -89,6 +89,8 @@ pub enum Source {
     Results,
     /// The queue of dead letters.
     Dead,
+    /// The queue of dead letters that no collector stored in many deliveries.
+    Quarantine,
 }
 
 /// How long the first connection of a link may take. Later ones wait for ever.

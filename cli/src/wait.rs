@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use homing_protocol::{Status, TaskId};
-use homing_store::{Batch, BatchRef, Record, Store};
+use homing_store::{Batch, BatchRef, Record, Store, StoreError};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -200,12 +200,19 @@ async fn all_closed(store: &Store, name: &BatchRef, bar: &ProgressBar) -> Result
                 0 => String::new(),
                 problems => format!("{} did not succeed", grouped(problems)),
             });
-            if batch.is_closed() {
+            if batch.is_closed() && !others(store, &batch).await.map_err(told)? {
                 return Ok(batch);
             }
         }
         watch.changed().await.map_err(told)?;
     }
+}
+
+/// Whether the tasks with an answer, although as many as were submitted, are
+/// others: somebody else's are among them, and one is still to come.
+async fn others(store: &Store, batch: &Batch) -> Result<bool, StoreError> {
+    let audit = store.audit_batch(&BatchRef::Id(batch.id)).await?;
+    Ok(audit.is_some_and(|audit| audit.others && audit.batch.total == Some(audit.closed)))
 }
 
 fn batch_answer(batch: &Batch, settings: &Settings) -> Result<Exit, Trouble> {

@@ -1,4 +1,5 @@
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 /// How a collector works. The default is right for one machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -11,6 +12,9 @@ pub struct CollectorConfig {
     /// The same for dead letters, by default 16: they are few, and each may be as
     /// large as a message can be, 16 MiB on RabbitMQ 4.
     pub prefetch_dead: NonZeroU16,
+    /// How long it has to work well before it takes what is in quarantine, by
+    /// default a minute: something there may have ended collectors.
+    pub quarantine_after: Duration,
 }
 
 impl Default for CollectorConfig {
@@ -18,6 +22,7 @@ impl Default for CollectorConfig {
         Self {
             prefetch: NonZeroU16::new(256).expect("not 0"),
             prefetch_dead: NonZeroU16::new(16).expect("not 0"),
+            quarantine_after: Duration::from_mins(1),
         }
     }
 }

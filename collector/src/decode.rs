@@ -52,12 +52,12 @@ fn others(received: Received, topology: &Topology) -> Vec<Entry> {
 }
 
 /// What a delivery from the queue of dead letters says.
-pub(crate) fn dead(received: Received, topology: &Topology, now: Timestamp) -> Entry {
+pub(crate) fn dead(received: Received, topology: &Topology, now: Timestamp) -> DeadLetter {
     let strip = |queue: &str| {
         let name = topology.namespace().strip(queue);
         name.unwrap_or(queue).to_owned()
     };
-    Entry::Dead(DeadLetter::decode(received, strip, now))
+    DeadLetter::decode(received, strip, now)
 }
 
 /// Nobody reports a task that nothing has become of.
@@ -232,9 +232,7 @@ mod tests {
             time: None,
         });
 
-        let Entry::Dead(letter) = dead(received, &topology(), NOW) else {
-            panic!("not a dead letter");
-        };
+        let letter = dead(received, &topology(), NOW);
         assert_eq!(letter.queue, "tasks.suspect");
         assert_eq!(letter.reason, Reason::CrashLoop);
     }

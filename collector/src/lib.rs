@@ -1,9 +1,9 @@
 //! Moves outcomes, batch records and dead letters from the broker into a store.
 //!
 //! ```text
-//! results ─┐
-//!          ├─ decode (async) ─ bounded channel ─ write (one thread) ─ ack
-//! dead ────┘
+//! results ────┐
+//! dead ───────┼─ decode (async) ─ bounded channel ─ write (one thread) ─ ack
+//! quarantine ─┘
 //! ```
 //!
 //! # Invariants
@@ -11,12 +11,13 @@
 //! A delivery is acked only with the store's proof that it is committed. What
 //! cannot be read is stored as it is, so no message ever blocks its queue. What
 //! a message on `results` means is decided by the exchange it came through,
-//! which the broker sets, never by its headers.
+//! which the broker sets, never by its headers. A dead letter that only lost its
+//! way is not stored but sent on, and acked once that is confirmed.
 //!
 //! # Failure
 //!
-//! While the store cannot be written, nothing is acked and nothing more is
-//! received than fits the prefetch: outcomes wait in their queue. The same
+//! While the store cannot be written, nothing is acked and nothing more is asked
+//! for: outcomes wait in their queue. The same
 //! group is tried again until it is stored, in the file that is at the store's
 //! path then. What the store refuses by itself is kept in it as a dead letter. A crash between commit and ack
 //! brings entries again, which changes nothing in the store.
@@ -25,8 +26,10 @@ mod config;
 mod decode;
 mod error;
 mod open;
+mod quarantine;
 mod receive;
 mod refused;
+mod stray;
 mod write;
 
 use std::future::Future;
@@ -40,7 +43,9 @@ pub use config::CollectorConfig;
 pub use error::CollectorError;
 
 use open::open;
+use quarantine::Quarantine;
 use receive::Consumers;
+use stray::Strays;
 use write::WriteThread;
 
 /// Why a collector ended without an error: it was told to.
@@ -79,6 +84,8 @@ pub async fn run(
         Ok::<_, CollectorError>(Consumers {
             results: broker.consumer(Source::Results, config.prefetch).await?,
             dead: broker.consumer(Source::Dead, config.prefetch_dead).await?,
+            quarantine: Quarantine::new(Arc::clone(&broker), config.quarantine_after),
+            strays: Strays::new(Arc::clone(&broker)),
         })
     };
     let mut consumers = tokio::select! {

@@ -1,7 +1,10 @@
 //! Receives, decodes, and hands over to the thread that writes.
+//!
+//! While the store cannot be written nothing more is asked for: what a broken
+//! connection held comes again, and would be held a second time.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::SystemTime;
 
 use homing_broker::{Consumer, Delivery};
@@ -9,9 +12,12 @@ use homing_faults::{Point, crash_point};
 use homing_protocol::Timestamp;
 use homing_protocol::topology::Topology;
 use homing_store::Entry;
+use tokio::sync::watch;
 
 use crate::decode;
 use crate::error::CollectorError;
+use crate::quarantine::Quarantine;
+use crate::stray::Strays;
 use crate::write::{Item, WriteThread};
 
 /// Most deliveries taken from a link at once; the others wait for a moment
@@ -20,10 +26,17 @@ const TAKE_MAX: usize = 100;
 
 /// The links deliveries come over: one for each queue, so that a dead letter
 /// that kills its link does not stop the outcomes.
-#[derive(Debug)]
 pub(crate) struct Consumers {
     pub(crate) results: Consumer,
     pub(crate) dead: Consumer,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) strays: Strays,
+}
+
+/// How the hand-over of what was received ended.
+enum Stored {
+    All,
+    Stopped,
 }
 
 impl Consumers {
@@ -43,6 +56,7 @@ impl Consumers {
         let received = self.take(topology, thread, stop).await;
         self.results.stop();
         self.dead.stop();
+        self.quarantine.stop();
         received
     }
 
@@ -53,55 +67,101 @@ impl Consumers {
         mut stop: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Result<(), CollectorError> {
         let mut announced = false;
+        let mut stalls = thread.stalls();
         loop {
             let items = tokio::select! {
                 biased;
                 () = stop.as_mut() => return Ok(()),
                 () = thread.ended() => return Ok(()),
+                Ok(()) = stalls.changed() => {
+                    self.follow(&mut stalls);
+                    continue;
+                }
                 items = self.next(topology) => items?,
             };
             crash_point(Point::CollectorReceived);
             for item in items {
                 announce(&item, &mut announced);
-                // While the store fails there is no room, maybe for hours.
-                tokio::select! {
-                    biased;
-                    () = thread.store(item) => {}
-                    () = stop.as_mut() => return Ok(()),
+                let stored = self.store(item, thread, &mut stalls, stop.as_mut()).await;
+                if matches!(stored, Stored::Stopped) {
+                    return Ok(());
                 }
             }
         }
     }
 
-    /// The next deliveries of either queue.
+    /// Hands an item over, which may take hours while the store fails.
+    async fn store(
+        &self,
+        item: Item,
+        thread: &WriteThread,
+        stalls: &mut watch::Receiver<bool>,
+        mut stop: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Stored {
+        let mut storing = pin!(thread.store(item));
+        loop {
+            tokio::select! {
+                biased;
+                () = storing.as_mut() => return Stored::All,
+                () = stop.as_mut() => return Stored::Stopped,
+                Ok(()) = stalls.changed() => self.follow(stalls),
+            }
+        }
+    }
+
+    /// Asks for nothing more while the store cannot be written.
+    fn follow(&self, stalls: &mut watch::Receiver<bool>) {
+        let consumers = [
+            Some(&self.results),
+            Some(&self.dead),
+            self.quarantine.consumer(),
+        ];
+        let stalled = *stalls.borrow_and_update();
+        for consumer in consumers.into_iter().flatten() {
+            if stalled {
+                consumer.hold();
+            } else {
+                consumer.resume();
+            }
+        }
+    }
+
+    /// The next deliveries of any queue.
     async fn next(&mut self, topology: &Topology) -> Result<Vec<Item>, CollectorError> {
         let ended = |queue| CollectorError::ConsumerEnded { queue };
         let mut deliveries = Vec::new();
-        tokio::select! {
+        let delivery = tokio::select! {
             count = self.results.recv_many(&mut deliveries, TAKE_MAX) => {
                 if count == 0 {
                     return Err(ended(topology.results()));
                 }
+                // What is delivered again anyway need not be stored twice.
+                deliveries.retain(|delivery| !delivery.token.is_lost());
                 let item = |Delivery { received, token }| {
                     let entries = decode::results(received, topology)?;
                     Ok(Item { entries, token })
                 };
-                deliveries.into_iter().map(item).collect()
+                return deliveries.into_iter().map(item).collect();
             }
-            delivery = self.dead.recv() => {
-                let delivery = delivery.ok_or_else(|| ended(topology.dead()))?;
-                let now = Timestamp::from(SystemTime::now());
-                let entries = vec![decode::dead(delivery.received, topology, now)];
-                let token = delivery.token;
-                Ok(vec![Item { entries, token }])
-            }
-        }
+            delivery = self.dead.recv() => delivery.ok_or_else(|| ended(topology.dead()))?,
+            delivery = self.quarantine.recv(topology) => delivery,
+        };
+        let now = Timestamp::from(SystemTime::now());
+        let letter = decode::dead(delivery.received, topology, now);
+        let token = self.strays.send_on(&letter, delivery.token).await;
+        let entries = vec![Entry::Dead(letter)];
+        Ok(token
+            .map(|token| Item { entries, token })
+            .into_iter()
+            .collect())
     }
 
     /// Waits until every delivery is answered and the broker has the answers.
     pub(crate) async fn close(self) {
         self.results.close().await;
         self.dead.close().await;
+        self.quarantine.close().await;
+        self.strays.close().await;
     }
 }
 

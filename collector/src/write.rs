@@ -12,7 +12,7 @@ use homing_broker::Token;
 use homing_faults::{Point, Sabotage, crash_point, is_broken};
 use homing_protocol::{Proof, Timestamp, chain};
 use homing_store::{Committed, Entry, StoreError, Writer};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::refused;
@@ -65,19 +65,28 @@ pub(crate) struct WriteThread {
     items: mpsc::Sender<Item>,
     /// Never sent to: that it is gone tells the thread to try no longer.
     patience: Sender<()>,
+    stalls: watch::Receiver<bool>,
     thread: JoinHandle<Result<u64, StoreError>>,
 }
 
 impl WriteThread {
     pub(crate) fn start(writer: Writer) -> Self {
         let (items, rx) = mpsc::channel(QUEUE_MAX);
-        let (patience, patient) = channel();
+        let (patience, ended) = channel();
+        let (stalled, stalls) = watch::channel(false);
+        let patient = Patient { ended, stalled };
         Self {
             items,
             patience,
+            stalls,
             // Joined by `end`; ends by itself once `items` is gone.
             thread: tokio::task::spawn_blocking(move || write_all(writer, rx, &patient)),
         }
+    }
+
+    /// Whether the store cannot be written now.
+    pub(crate) fn stalls(&self) -> watch::Receiver<bool> {
+        self.stalls.clone()
     }
 
     /// Hands `item` over, once there is room. If the thread has ended, the
@@ -104,10 +113,18 @@ impl WriteThread {
     }
 }
 
+/// What the thread knows of those it works for.
+struct Patient {
+    /// Disconnected once nobody waits for it any more.
+    ended: Receiver<()>,
+    /// Tells whether the store cannot be written.
+    stalled: watch::Sender<bool>,
+}
+
 fn write_all(
     mut sink: impl Sink,
     mut items: mpsc::Receiver<Item>,
-    patient: &Receiver<()>,
+    patient: &Patient,
 ) -> Result<u64, StoreError> {
     let mut stored = 0;
     while let Some(first) = items.blocking_recv() {
@@ -155,7 +172,7 @@ fn group(first: Item, items: &mut mpsc::Receiver<Item>) -> (Vec<Entry>, Vec<Toke
 fn write<S: Sink>(
     sink: &mut S,
     entries: &[Entry],
-    patient: &Receiver<()>,
+    patient: &Patient,
 ) -> Result<Option<S::Proof>, StoreError> {
     let refusal = match write_whole(sink, entries, patient) {
         Err(error @ StoreError::Rejected { .. }) => error,
@@ -176,7 +193,7 @@ fn write_refused<S: Sink>(
     sink: &mut S,
     entry: &Entry,
     refusal: StoreError,
-    patient: &Receiver<()>,
+    patient: &Patient,
 ) -> Result<Option<S::Proof>, StoreError> {
     tracing::error!(
         error = chain(&refusal),
@@ -197,7 +214,7 @@ fn write_refused<S: Sink>(
 fn write_whole<S: Sink>(
     sink: &mut S,
     entries: &[Entry],
-    patient: &Receiver<()>,
+    patient: &Patient,
 ) -> Result<Option<S::Proof>, StoreError> {
     let mut pause = PAUSE_FIRST;
     let mut stall = Stall::default();
@@ -206,13 +223,17 @@ fn write_whole<S: Sink>(
         let error = match written {
             Ok(proof) => {
                 stall.end();
+                patient.stalled.send_if_modified(std::mem::take);
                 return Ok(Some(proof));
             }
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
         };
         stall.say(&error);
-        if patient.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+        patient
+            .stalled
+            .send_if_modified(|stalled| !std::mem::replace(stalled, true));
+        if patient.ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return Ok(None);
         }
         pause = (pause * 2).min(PAUSE_MAX);
@@ -276,6 +297,13 @@ mod tests {
         }
     }
 
+    /// Patience, and what ends it when it is dropped.
+    fn patience() -> (Sender<()>, Patient) {
+        let (patience, ended) = channel();
+        let stalled = watch::Sender::new(false);
+        (patience, Patient { ended, stalled })
+    }
+
     fn full() -> StoreError {
         StoreError::Full {
             path: "a.db".into(),
@@ -291,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_group_is_written_again_until_the_disk_has_room() {
-        let (_patience, patient) = channel();
+        let (_patience, patient) = patience();
         let mut sink = Answers(vec![Ok(()), Err(full()), Err(full())]);
 
         let written = write(&mut sink, &[], &patient);
@@ -301,8 +329,24 @@ mod tests {
     }
 
     #[test]
+    fn whoever_receives_is_told_while_the_store_cannot_be_written() {
+        let (patience, patient) = patience();
+        let stalls = patient.stalled.subscribe();
+        let stalled = |written: Result<Option<Stored>, StoreError>| {
+            written.map(|_| *stalls.borrow()).unwrap()
+        };
+
+        let good = stalled(write(&mut Answers(vec![Ok(())]), &[], &patient));
+        drop(patience);
+        let given_up = stalled(write(&mut Answers(vec![Err(full())]), &[], &patient));
+        let good_again = stalled(write(&mut Answers(vec![Ok(())]), &[], &patient));
+
+        assert_eq!([good, given_up, good_again], [false, true, false]);
+    }
+
+    #[test]
     fn what_waiting_does_not_cure_ends_it() {
-        let (_patience, patient) = channel();
+        let (_patience, patient) = patience();
 
         let written = write(&mut Answers(vec![Err(corrupt())]), &[], &patient);
 
@@ -311,7 +355,7 @@ mod tests {
 
     #[test]
     fn there_is_no_proof_if_the_store_fails_while_it_stops() {
-        let (patience, patient) = channel();
+        let (patience, patient) = patience();
         drop(patience);
 
         let written = write(&mut Answers(vec![Err(full())]), &[], &patient);
@@ -369,7 +413,7 @@ mod tests {
             .map(|at| vec![at])
             .chain([vec![0, 6], (0..7).collect()])
         {
-            let (_patience, patient) = channel();
+            let (_patience, patient) = patience();
             let mut sink = Choosy {
                 refused: refused.clone(),
                 stored: Vec::new(),

@@ -129,6 +129,8 @@ points! {
     StoreBeforeCommit = "store.before-commit",
     /// It is committed, none of it is acked.
     StoreCommitted = "store.committed",
+    /// A task that lost its way is confirmed in its queue, its letter not acked.
+    CollectorStraySent = "collector.stray-sent",
     /// All of it is acked, as far as the writing thread is concerned.
     CollectorAcked = "collector.acked",
 }

@@ -94,12 +94,13 @@ impl Batch {
         producer: Producer,
         id: BatchId,
         label: String,
+        after: Timestamp,
     ) -> Result<Self, SubmitError> {
         let batch = Self {
             producer,
             id,
             label,
-            opened_at: Timestamp::from(SystemTime::now()),
+            opened_at: after.max(SystemTime::now().into()),
             rows: 0,
             ids: IdSum::default(),
             confirms: VecDeque::new(),
@@ -284,6 +285,12 @@ impl Batch {
         self.seal_with(total, ids).await
     }
 
+    /// The time that a record of the batch has which is published now. Not before
+    /// the batch was opened, though a clock may be set back.
+    pub fn record_time(&self) -> Timestamp {
+        self.opened_at.max(SystemTime::now().into())
+    }
+
     /// Says that it has `total` tasks with these `ids`, all confirmed, which the
     /// caller knows.
     ///
@@ -316,9 +323,7 @@ impl Batch {
             batch: self.id,
             label: self.label.clone(),
             event,
-            // The clock may be set back meanwhile; a seal is never older than
-            // what it seals.
-            at: self.opened_at.max(SystemTime::now().into()),
+            at: self.record_time(),
         };
         let batch = self.id;
         let message = record

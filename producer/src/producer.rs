@@ -170,10 +170,14 @@ impl Producer {
     /// [`SubmitError`]: its record is not confirmed.
     pub async fn batch(&self, label: impl Into<String>) -> Result<Batch, SubmitError> {
         let id = BatchId::from(uuid::Uuid::now_v7());
-        self.resume(id, label).await
+        self.resume(id, label, Timestamp::from_ms(0)).await
     }
 
     /// Goes on with a batch: rows submitted again have the ids they had.
+    ///
+    /// `after` is the time of the last record of the batch that is known: of two
+    /// records the later one counts, and the clock of whoever wrote that one may
+    /// be ahead.
     ///
     /// # Errors
     ///
@@ -182,8 +186,10 @@ impl Producer {
         &self,
         id: BatchId,
         label: impl Into<String>,
+        after: Timestamp,
     ) -> Result<Batch, SubmitError> {
-        Batch::open(self.clone(), id, label.into()).await
+        let next = after.after(Duration::from_millis(1));
+        Batch::open(self.clone(), id, label.into(), next).await
     }
 
     /// Submits an envelope to `queue`; answers once it is confirmed.

@@ -194,6 +194,14 @@ impl Topology {
         }
     }
 
+    /// The queue that a delayed task with this routing key is meant for; `None` if
+    /// that is no queue of tasks in this namespace.
+    pub fn delayed_to(&self, routing_key: &str) -> Option<QueueName> {
+        let levels = DELAY_LEVELS as usize;
+        let queue = routing_key.splitn(levels + 1, '.').nth(levels)?;
+        self.namespace.strip(queue)?.parse().ok()
+    }
+
     /// The exchanges, in an order in which they can be declared.
     pub fn exchanges(&self) -> Vec<Exchange> {
         let plain = |name: &str, kind| Exchange {

@@ -47,6 +47,8 @@ impl PublishLink {
 pub(crate) struct ConsumeLink {
     pub(crate) place: Place,
     prefetch: u16,
+    /// What the subscription asked for.
+    asked: u16,
     caution: Caution,
     pub(crate) session: Option<Session>,
     /// With sabotage: the ends of a session that is over, for the next one.
@@ -70,19 +72,12 @@ pub(crate) struct Session {
     pub(crate) receives: bool,
 }
 
-/// What a link sends for the answers it was given.
-#[derive(Debug, Default)]
-pub(crate) struct Answers {
-    pub(crate) frames: Vec<Frame>,
-    /// The next connection is to have the full prefetch.
-    pub(crate) past_it: bool,
-}
-
 impl ConsumeLink {
     pub(crate) fn new(place: Place, prefetch: u16) -> Self {
         Self {
             place,
             prefetch,
+            asked: 0,
             caution: Caution::default(),
             session: None,
             kept: None,
@@ -91,8 +86,22 @@ impl ConsumeLink {
         }
     }
 
-    pub(crate) fn prefetch(&self) -> u16 {
-        self.caution.prefetch(self.prefetch)
+    /// The prefetch of a subscription that begins now.
+    pub(crate) fn ask(&mut self) -> u16 {
+        self.asked = self.caution.prefetch(self.prefetch);
+        self.asked
+    }
+
+    /// Whether the subscription is to begin anew, with another prefetch.
+    pub(crate) fn is_off(&mut self, now: Instant) -> bool {
+        if self.caution.lasting_at().is_some_and(|at| now >= at) {
+            self.caution.lasts();
+        }
+        let receives = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.receives);
+        receives && self.asked != self.caution.prefetch(self.prefetch)
     }
 
     pub(crate) fn opened(&mut self, connection: ConnectionId) {
@@ -139,10 +148,10 @@ impl ConsumeLink {
     }
 
     /// What to send for the answers given since the last time.
-    pub(crate) fn answers(&mut self, sabotage: Option<Sabotage>) -> Answers {
-        let mut answers = Answers::default();
+    pub(crate) fn answers(&mut self, sabotage: Option<Sabotage>) -> Vec<Frame> {
+        let mut frames = Vec::new();
         let Some(session) = self.session.as_mut() else {
-            return answers;
+            return frames;
         };
         while let Ok(Command::Answer(tag, answer)) = session.said.try_recv() {
             if sabotage == Some(Sabotage::ForgetRequeue) && answer == Answer::Requeue {
@@ -150,18 +159,18 @@ impl ConsumeLink {
             }
             session.acks.answer(tag, answer);
             if answer == Answer::Ack {
-                answers.past_it |= self.caution.acked();
+                self.caution.acked();
             }
         }
-        session.acks.frames(&mut answers.frames);
+        session.acks.frames(&mut frames);
         if sabotage == Some(Sabotage::MultipleOverUnfinished) {
-            for frame in &mut answers.frames {
+            for frame in &mut frames {
                 if let Frame::Ack { multiple, .. } = frame {
                     *multiple = true;
                 }
             }
         }
-        answers
+        frames
     }
 
     /// The connection is gone: answers to what came over it go nowhere.

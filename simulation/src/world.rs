@@ -512,8 +512,15 @@ impl World {
         else {
             return;
         };
-        let prefetch = link.prefetch();
-        if let Some(session) = link.session.as_mut().filter(|session| !session.receives) {
+        if link
+            .session
+            .as_ref()
+            .is_some_and(|session| !session.receives)
+        {
+            let prefetch = link.ask();
+            let Some(session) = &mut link.session else {
+                return;
+            };
             session.receives = true;
             let connection = session.connection;
             trace!(self, "{who:?} consumes {place:?} with prefetch {prefetch}");
@@ -653,7 +660,7 @@ impl World {
     }
 
     fn send_answers(&mut self, who: Who, place: Place, connection: ConnectionId) {
-        let sabotage = self.sabotage;
+        let (sabotage, now) = (self.sabotage, self.clock.at(self.now));
         let Some(link) = self.consume_link(who, place) else {
             return;
         };
@@ -661,14 +668,14 @@ impl World {
             Some(session) if session.connection == connection => session.answering = false,
             _ => return,
         }
-        let answers = link.answers(sabotage);
-        for frame in answers.frames {
+        let (frames, off) = (link.answers(sabotage), link.is_off(now));
+        for frame in frames {
             trace!(self, "{who:?} answers {place:?}: {frame:?}");
             self.write_to_broker(connection, ClientFrame::Answer(frame));
         }
-        if answers.past_it {
-            self.write_to_broker(connection, ClientFrame::Close);
-            self.ended_at_client(connection);
+        if off {
+            self.cancel(who, place);
+            self.resume_unless_held(who, place);
         }
         self.after(who);
     }

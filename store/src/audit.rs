@@ -15,10 +15,6 @@ pub struct BatchAudit {
     pub closed: u64,
     /// Its tasks that something is stored of, but no answer.
     pub unclosed: Vec<Unclosed>,
-    /// How many rows those with an answer have: less than there are of them if
-    /// a row was edited and submitted again, or somebody else submitted tasks
-    /// under the id of the batch.
-    pub closed_rows: u64,
     /// Whether those with an answer are others than its producer said, as far as
     /// it did. As many are then no proof.
     pub others: bool,
@@ -55,23 +51,13 @@ pub struct Unclosed {
 pub(crate) struct Gaps {
     gaps: Vec<RangeInclusive<u64>>,
     last: u64,
-    /// How many were noted.
-    noted: u64,
 }
 
 impl Gaps {
     /// Notes that `row` is there. Rows come in order, and may come twice.
     pub(crate) fn note(&mut self, row: u64) {
         self.up_to(row.saturating_sub(1));
-        if row > self.last {
-            self.last = row;
-            self.noted += 1;
-        }
-    }
-
-    /// How many numbers were noted, each counted once.
-    pub(crate) const fn noted(&self) -> u64 {
-        self.noted
+        self.last = self.last.max(row);
     }
 
     /// The numbers up to `total` that were not noted.
@@ -114,13 +100,5 @@ mod tests {
     fn a_row_that_no_file_has_is_one_range_more() {
         assert_eq!(gaps(&[1, u64::MAX], 2), [2..=u64::MAX - 1]);
         assert_eq!(gaps(&[0], 0), []);
-    }
-
-    #[test]
-    fn a_row_that_comes_twice_counts_once() {
-        let mut gaps = Gaps::default();
-        [1, 2, 2, 5].iter().for_each(|row| gaps.note(*row));
-
-        assert_eq!(gaps.noted(), 3);
     }
 }

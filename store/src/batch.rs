@@ -36,6 +36,8 @@ pub struct Batch {
     pub opened_at: Option<Timestamp>,
     /// When it was sealed; `None` while it is open, or open again.
     pub sealed_at: Option<Timestamp>,
+    /// The time of the last record of it that is stored.
+    pub recorded_at: Option<Timestamp>,
     /// How many tasks it has; `None` while it is open.
     pub total: Option<u64>,
     /// The tasks of it that something is stored of.

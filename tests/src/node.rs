@@ -27,6 +27,23 @@ impl Node {
         Self::start_with(&[])
     }
 
+    /// The same with these lines in its `rabbitmq.conf`. RabbitMQ 4.3 takes up
+    /// some settings only when it starts.
+    pub fn start_set(settings: &[&str]) -> Self {
+        let flags = settings.iter().flat_map(|setting| ["--set", setting]);
+        Self::start_with(&flags.collect::<Vec<_>>())
+    }
+
+    /// One that takes back what is held longer than `secs` seconds without an
+    /// ack, some seconds after.
+    pub fn start_impatient(secs: u64) -> Self {
+        let node = Self::start_set(&[&format!("consumer_timeout = {}", secs * 1_000)]);
+        // Up to 4.2 each channel looks at the clock this often only, 60 s by
+        // default, and rabbitmq.conf has no name for it.
+        node.eval("application:set_env(rabbit, channel_tick_interval, 1000).");
+        node
+    }
+
     /// The same with RabbitMQ's management API.
     pub fn start_with_management() -> Self {
         Self::start_with(&["--management"])
@@ -115,17 +132,39 @@ impl Node {
         self.run("eval", &[expression])
     }
 
-    /// Has it take back what is held longer than `secs` seconds without an ack,
-    /// within a second or two after. It holds for connections made after this,
-    /// and until it is started again.
-    pub fn set_consumer_timeout(&self, secs: u64) {
-        let ms = secs * 1_000;
-        // Each channel looks at the clock this often only, 60 s by default.
-        let set = format!(
-            "application:set_env(rabbit, consumer_timeout, {ms}), \
-             application:set_env(rabbit, channel_tick_interval, 1000)."
-        );
-        self.ctl(&["eval", &set]);
+    /// Has it take no messages, as one that is short of memory.
+    pub fn alarm(&self) {
+        self.set_memory_limit("{absolute, 1}");
+    }
+
+    /// Undoes [`Node::alarm`].
+    pub fn calm(&self) {
+        self.set_memory_limit("0.4");
+    }
+
+    fn set_memory_limit(&self, limit: &str) {
+        self.eval(&format!(
+            "vm_memory_monitor:set_vm_memory_high_watermark({limit})."
+        ));
+    }
+
+    /// Adds a user who may configure, write and read what these patterns match.
+    pub fn add_user(&self, name: &str, password: &str, [configure, write, read]: [&str; 3]) {
+        let [name, password] = [name, password].map(binary);
+        let [configure, write, read] = [configure, write, read].map(binary);
+        self.eval(&format!(
+            "rabbit_auth_backend_internal:add_user({name}, {password}, <<\"test\">>), \
+             rabbit_auth_backend_internal:set_permissions({name}, <<\"/\">>, \
+             {configure}, {write}, {read}, <<\"test\">>)."
+        ));
+    }
+
+    /// Purges the queue of this full name.
+    pub fn purge(&self, queue: &str) {
+        let look = lookup(queue);
+        self.eval(&format!(
+            "{{ok, Queue}} = {look}, {{ok, _}} = rabbit_amqqueue:purge(Queue)."
+        ));
     }
 
     /// The name that it has in a cluster.
@@ -190,12 +229,12 @@ impl Cluster {
     ///
     /// Panics if there is no such queue, or nobody leads it.
     pub fn leader(&self, queue: &str) -> usize {
-        let said = self.nodes[0].ctl(&["--silent", "list_queues", "name", "leader"]);
-        let line = said
-            .lines()
-            .find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
+        let look = lookup(queue);
+        let said = self.nodes[0].eval(&format!(
+            "{{ok, Queue}} = {look}, rabbit_amqqueue:info(Queue, [leader])."
+        ));
         let nodes = &mut self.nodes.iter();
-        let leader = nodes.position(|node| line == Some(&node.name()));
+        let leader = nodes.position(|node| said.contains(&node.name()));
         leader.unwrap_or_else(|| panic!("nobody leads {queue}: {said}"))
     }
 
@@ -206,14 +245,14 @@ impl Cluster {
     /// Panics if they do not come.
     pub fn await_members(&self) {
         // One that was cut off starts anew by itself.
-        self.nodes[0].ctl(&["--silent", "await_startup"]);
-        self.nodes[0].ctl(&["--silent", "await_online_nodes", "3"]);
+        let look = "true =:= (catch rabbit:is_running() \
+                    andalso ok =:= rabbit_nodes:await_running_count(3, 1000) \
+                    andalso [] =:= [Queue || Queue <- rabbit_amqqueue:list(), \
+                    amqqueue:get_type(Queue) =:= rabbit_quorum_queue, \
+                    [{online, Online}] <- [rabbit_amqqueue:info(Queue, [online])], \
+                    length(Online) < 3]).";
         let until = Instant::now() + TIME_MAX;
-        let whole = || {
-            let said = self.nodes[0].ctl(&["--silent", "list_queues", "type", "online"]);
-            let mut quorum = said.lines().filter(|line| line.starts_with("quorum"));
-            quorum.all(|line| line.matches('@').count() == 3)
-        };
+        let whole = || self.nodes[0].eval(look).contains("true");
         while !whole() {
             assert!(Instant::now() < until, "a queue lacks members");
             std::thread::sleep(Duration::from_millis(100));
@@ -245,7 +284,7 @@ impl Cluster {
         let others = others.collect::<Vec<_>>().join(", ");
         let each = format!("begin erlang:set_cookie(Node, '{cookie}'), {then} end");
         let eval = format!("[{each} || Node <- [{others}]].");
-        self.nodes[number].ctl(&["eval", &eval]);
+        self.nodes[number].eval(&eval);
     }
 
     fn others(&self, number: usize) -> impl Iterator<Item = &Node> {
@@ -258,6 +297,18 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         remove(&self.dir);
     }
+}
+
+/// The Erlang expression that finds the queue of this full name.
+fn lookup(queue: &str) -> String {
+    let name = binary(queue);
+    format!("rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, {name}))")
+}
+
+/// A text as an Erlang binary.
+fn binary(text: &str) -> String {
+    let text = text.replace('\\', r"\\").replace('"', r#"\""#);
+    format!("<<\"{text}\">>")
 }
 
 /// A folder of the temporary folder that does not exist yet.

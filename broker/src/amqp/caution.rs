@@ -4,8 +4,8 @@
 //! it is decoded takes all others in the prefetch with it, again and again, and
 //! the broker counts their returns. So after a connection that died right after
 //! it began to receive, the next one asks for one delivery at a time until it
-//! is past the bad one; and if some have died in a row, the first messages of
-//! the queue are looked at in another way.
+//! is past the bad one, or has lived for a while; and if some have died in a
+//! row, the first messages of the queue are looked at in another way.
 
 use std::time::Duration;
 
@@ -14,6 +14,10 @@ use tokio::time::Instant;
 /// A connection that dies this soon after it began to receive, or after its
 /// first delivery, may have died of it.
 const QUICK_DEATH: Duration = Duration::from_secs(1);
+
+/// A connection that lives this long with one delivery at a time asks for more,
+/// however few it has answered: handlers may take hours.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// Answers with one delivery at a time before more are asked for.
 const ANSWERS: u32 = 50;
@@ -50,7 +54,8 @@ impl Caution {
         self.began = None;
     }
 
-    /// Takes note that the broker said why it ended the connection.
+    /// Takes note that the broker said why it ended the connection, which was no
+    /// message's fault.
     pub(super) const fn refused(&mut self) {
         self.began = None;
     }
@@ -66,20 +71,26 @@ impl Caution {
         }
     }
 
-    /// Takes note of an ack. Answers whether the connection is past it, and is
-    /// to be replaced by one with the full prefetch: RabbitMQ gives a new
-    /// prefetch to new consumers only.
-    pub(super) const fn acked(&mut self) -> bool {
+    /// Takes note of an ack.
+    pub(super) const fn acked(&mut self) {
         self.deaths = 0;
-        if self.answers == 0 {
-            return false;
-        }
-        self.answers -= 1;
-        if self.answers == 0 {
+        if self.answers == 1 {
             // This connection ends well, however short it was.
             self.began = None;
         }
-        self.answers == 0
+        self.answers = self.answers.saturating_sub(1);
+    }
+
+    /// When the connection will have lived long enough, if it is a careful one
+    /// that receives.
+    pub(super) fn lasting_at(&self) -> Option<Instant> {
+        let careful = self.delivered && self.answers > 0;
+        self.began.filter(|_| careful).map(|began| began + LASTING)
+    }
+
+    /// Takes note that it has.
+    pub(super) const fn lasts(&mut self) {
+        self.answers = 0;
     }
 
     pub(super) fn broke(&mut self, now: Instant) {
@@ -132,7 +143,7 @@ mod tests {
         caution.looked();
         assert!(!caution.is_stuck());
         assert!(die(&mut caution));
-        let _past = caution.acked();
+        caution.acked();
         assert_eq!([die(&mut caution), die(&mut caution)], [false, false]);
     }
 
@@ -150,24 +161,35 @@ mod tests {
         let (mut caution, now) = died_at_once();
         caution.delivered(now);
 
-        let past: Vec<_> = (0..ANSWERS).map(|_| caution.acked()).collect();
+        (1..ANSWERS).for_each(|_| caution.acked());
+        assert_eq!(caution.prefetch(100), 1);
+        caution.acked();
         caution.broke(now);
 
-        assert_eq!(
-            past.iter().position(|past| *past),
-            Some(ANSWERS as usize - 1)
-        );
         assert_eq!(caution.prefetch(100), 100);
+    }
+
+    #[test]
+    fn a_long_life_with_few_answers_ends_the_caution() {
+        let (mut caution, now) = died_at_once();
+        assert_eq!(caution.lasting_at(), None);
+        caution.delivered(now);
+        assert_eq!(caution.lasting_at(), Some(now + LASTING));
+
+        caution.lasts();
+
+        assert_eq!(caution.prefetch(100), 100);
+        assert_eq!(caution.lasting_at(), None);
     }
 
     #[test]
     fn a_second_quick_death_begins_it_again() {
         let (mut caution, now) = died_at_once();
-        (1..ANSWERS).for_each(|_| assert!(!caution.acked()));
+        (1..ANSWERS).for_each(|_| caution.acked());
         caution.delivered(now);
         caution.broke(now);
 
-        (1..ANSWERS).for_each(|_| assert!(!caution.acked()));
-        assert!(caution.acked());
+        (1..ANSWERS).for_each(|_| caution.acked());
+        assert_eq!(caution.prefetch(100), 1);
     }
 }

@@ -10,7 +10,7 @@ use amqprs::channel::{
     QueueBindArguments, QueueDeclareArguments,
 };
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::caution::Caution;
 use super::convert::{from_amqp, from_plain};
@@ -18,10 +18,13 @@ use super::generation::{End, Event, Generation, plain};
 use super::link::{Events, Serve, Settings, Up};
 use super::plain::{Found, Plain, Read, read};
 use super::session::{Session, passive};
-use super::share::Share;
+use super::share::{Share, is_off};
 use crate::InboxEvent;
 use crate::consumer::{Answer, Command, ConsumerEnd, Delivery, Token, Wish};
 use crate::error::BrokerError;
+
+/// `connection-forced`: an operator, or an orderly stop of the broker.
+const FORCED: u16 = 320;
 
 /// Deliveries or answers handled before the other is looked at.
 const BURST: usize = 256;
@@ -49,6 +52,8 @@ pub(super) struct ConsumeLink {
     user: String,
     queue: String,
     share: Share,
+    /// The messages that the subscription asked for.
+    asked: u16,
     settings: Arc<Settings>,
     remedy: Remedy,
     end: ConsumerEnd,
@@ -84,6 +89,7 @@ impl ConsumeLink {
             user: settings.url.user.clone(),
             queue,
             share: Share::new(prefetch.get()),
+            asked: 0,
             settings: Arc::clone(settings),
             remedy,
             end,
@@ -96,6 +102,11 @@ impl ConsumeLink {
     fn wish(&mut self) -> Wish {
         let wish = *self.end.wish.borrow_and_update();
         if self.dropped { Wish::Stop } else { wish }
+    }
+
+    /// How many messages a subscription that begins now asks for.
+    fn wanted(&self) -> u16 {
+        self.caution.prefetch(self.share.messages())
     }
 
     /// Waits until something else is wished.
@@ -112,14 +123,15 @@ impl ConsumeLink {
         }
     }
 
+    /// RabbitMQ gives a prefetch to the subscriptions that begin after it is set.
     async fn subscribe(
         &mut self,
         generation: &Generation,
         channel: &Channel,
         events: &mut Events,
     ) -> Result<Receiving, End> {
-        let prefetch = self.caution.prefetch(self.share.ask());
-        let qos = BasicQosArguments::new(0, prefetch, false);
+        self.asked = self.wanted();
+        let qos = BasicQosArguments::new(0, self.asked, false);
         generation.call(channel.basic_qos(qos)).await?;
         let consume = BasicConsumeArguments::new(&self.queue, "")
             .manual_ack(true)
@@ -148,21 +160,16 @@ impl ConsumeLink {
         session: &mut Session,
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
-        let mut past_it = false;
         for Command::Answer(_, answer) in &*commands {
             if *answer == Answer::Ack {
-                past_it |= self.caution.acked();
+                self.caution.acked();
             }
         }
-        session.answer(generation, commands).await?;
-        if past_it {
-            return Err(End::Again);
-        }
-        Ok(())
+        session.answer(generation, commands).await
     }
 
     /// Subscribes, or ends the subscription, as is wished now; or begins it anew,
-    /// with another share.
+    /// with another prefetch.
     async fn follow(
         &mut self,
         generation: &Generation,
@@ -171,7 +178,8 @@ impl ConsumeLink {
         events: &mut Events,
     ) -> Result<(), End> {
         let receives = self.wish() == Wish::Receive;
-        if (!receives || self.share.is_off())
+        let anew = is_off(self.asked, self.wanted());
+        if (!receives || anew)
             && let Some((subscription, mut messages)) = receiving.take()
         {
             let cancel = BasicCancelArguments::new(&subscription);
@@ -276,7 +284,12 @@ impl ConsumeLink {
             }
             tokio::select! {
                 biased;
-                Some(event) = events.recv() => gone(event, receiving.is_none())?,
+                Some(event) = events.recv() => {
+                    if matches!(event, Event::Closed { code: FORCED, .. }) {
+                        self.caution.refused();
+                    }
+                    gone(event, receiving.is_none())?;
+                }
                 _ = said.recv_many(&mut answers, BURST) => {
                     self.answer(generation, &mut session, &mut answers).await?;
                 }
@@ -288,9 +301,18 @@ impl ConsumeLink {
                         self.deliver(&mut session, message)?;
                     }
                 }
+                () = lasting(self.caution.lasting_at()) => self.caution.lasts(),
                 () = self.wish_changed(), if !self.dropped => {}
             }
         }
+    }
+}
+
+/// Waits until then; for ever if there is no such time.
+async fn lasting(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -307,18 +329,17 @@ const TIMED_OUT: &str = "delivery acknowledgement";
 
 pub(super) fn gone(event: Event, cancelled: bool) -> Result<(), End> {
     match event {
-        Event::Closed { code: 406, text } if text.contains(TIMED_OUT) => {
-            Err(End::Broken(format!(
-                "a task was held longer than its consumer_timeout, so it took back all that this \
-                 worker holds, and runs it again; raise consumer_timeout in rabbitmq.conf, or \
-                 shorten the timeouts of the kinds ({text})"
-            )))
-        }
+        Event::Closed { code: 406, text } if text.contains(TIMED_OUT) => Err(End::Broken(format!(
+            "a task was held longer than its consumer_timeout, so it took back all that this \
+             worker holds, and runs it again; raise consumer_timeout in rabbitmq.conf, or \
+             shorten the timeouts of the kinds ({text})"
+        ))),
         Event::Closed { text, .. } => Err(End::Broken(text)),
         // RabbitMQ from 4.3 on says no more when it is the timeout.
         Event::Cancelled if !cancelled => Err(End::Broken(
             "it ended the consumer: the queue is gone, or a task was held longer than its \
-             consumer_timeout; then raise that in rabbitmq.conf, or shorten the timeouts of the kinds"
+             consumer_timeout, and runs again; then raise consumer_timeout in rabbitmq.conf, or \
+             shorten the timeouts of the kinds"
                 .to_owned(),
         )),
         _ => Ok(()),

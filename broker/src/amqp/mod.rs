@@ -68,6 +68,7 @@ impl Rabbit {
             Source::Tasks(queue) => self.topology.queue(queue),
             Source::Results => self.topology.results(),
             Source::Dead => self.topology.dead(),
+            Source::Quarantine => self.topology.quarantine(),
         }
     }
 
@@ -115,7 +116,7 @@ impl Broker for Rabbit {
             let queue = self.queue(&source);
             let remedy = match source {
                 Source::Tasks(_) => consume::Remedy::Reject,
-                Source::Results | Source::Dead => consume::Remedy::Deliver,
+                Source::Results | Source::Dead | Source::Quarantine => consume::Remedy::Deliver,
             };
             let purpose = format!("consumer of {queue}");
             let (consumer, link) =

@@ -21,8 +21,6 @@ pub(super) struct Share {
     prefetch: u16,
     /// Tasks in a message, on average; unknown before the first.
     mean: Option<f64>,
-    /// The messages that the subscription asked for.
-    asked: u16,
 }
 
 impl Share {
@@ -30,7 +28,6 @@ impl Share {
         Self {
             prefetch,
             mean: None,
-            asked: 0,
         }
     }
 
@@ -41,25 +38,19 @@ impl Share {
         *mean += (tasks - *mean) * WEIGHT;
     }
 
-    /// How many messages a subscription that begins now asks for.
-    pub(super) fn ask(&mut self) -> u16 {
-        self.asked = self.wanted();
-        self.asked
-    }
-
-    /// Whether the subscription had better begin anew.
-    pub(super) fn is_off(&self) -> bool {
-        let wanted = self.wanted();
-        wanted >= self.asked.saturating_mul(2) || wanted <= self.asked / 2
-    }
-
-    fn wanted(&self) -> u16 {
+    /// How many messages are that many tasks.
+    pub(super) fn messages(&self) -> u16 {
         let Some(mean) = self.mean else {
             return 1;
         };
         let messages = (f64::from(self.prefetch) / mean) as u16;
         messages.max(MESSAGES_MIN.min(self.prefetch))
     }
+}
+
+/// Whether a subscription that asked for so many messages had better begin anew.
+pub(super) const fn is_off(asked: u16, wanted: u16) -> bool {
+    wanted >= asked.saturating_mul(2) || wanted <= asked / 2
 }
 
 #[cfg(test)]
@@ -69,11 +60,12 @@ mod tests {
     /// What is asked for after messages that carry these.
     fn asked(prefetch: u16, messages: impl IntoIterator<Item = usize>) -> Vec<u16> {
         let mut share = Share::new(prefetch);
-        let mut asked = vec![share.ask()];
+        let mut asked = vec![share.messages()];
         for tasks in messages {
             share.delivered(tasks);
-            if share.is_off() {
-                asked.push(share.ask());
+            let wanted = share.messages();
+            if asked.last().is_some_and(|last| is_off(*last, wanted)) {
+                asked.push(wanted);
             }
         }
         asked

@@ -78,20 +78,17 @@ impl FromStr for AmqpUrl {
                 return Err(UrlError::Scheme { scheme });
             }
         }
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, vhost) = match rest.rsplit_once('@') {
-            Some((login, place)) => {
-                let (hosts, vhost) = split_path(place);
-                ((Some(login), hosts), vhost)
-            }
-            None => {
-                let (hosts, vhost) = split_path(rest);
-                ((None, hosts), vhost)
-            }
+        // The last `@` first: whatever is before it may be of a password, and is
+        // shown by no error.
+        let (known, rest) = match rest.rsplit_once('@') {
+            Some((known, rest)) => (Some(known), rest),
+            None => (None, rest),
         };
-        let (user, password) = login(authority.0)?;
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (all_hosts, vhost) = split_path(place);
+        let (user, password) = login(known)?;
         let mut parsed = Self {
-            hosts: hosts(authority.1)?,
+            hosts: hosts(all_hosts)?,
             user,
             password,
             vhost: virtual_host(vhost)?,
@@ -240,7 +237,7 @@ fn host(text: &str) -> Result<(String, u16), UrlError> {
             .parse()
             .ok()
             .filter(|port| *port > 0)
-            .ok_or_else(|| part(format!("the port `{port}`, which is not 1 to 65535")))?,
+            .ok_or_else(|| part("a port that is not 1 to 65535"))?,
     };
     Ok((decode(name, "a host")?, port))
 }
@@ -310,7 +307,7 @@ mod tests {
             ("http://localhost", "not `http://`"),
             ("amqps://localhost", "TLS"),
             ("amqp://", "no host"),
-            ("amqp://u:p@h:70000", "70000"),
+            ("amqp://u:p@h:70000", "not 1 to 65535"),
             ("amqp://u:p%4@h", "%25"),
             ("amqp://h/a/b", "%2f"),
             ("amqp://h?heartbeat=x", "heartbeat=x"),
@@ -328,6 +325,29 @@ mod tests {
 
         assert_eq!(url.to_string(), "amqp://app:***@h:5672/v");
         assert!(!format!("{url:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_password_is_read_and_hidden_whatever_is_in_it() {
+        for password in [
+            "can?ary", "can/ary", "can@ary", "can:ary", "7?canary", "can#ary",
+        ] {
+            let url = parse(&format!("amqp://app:{password}@h:1/v?heartbeat=7"));
+
+            assert_eq!(
+                (url.user.as_str(), url.password.as_str()),
+                ("app", password)
+            );
+            assert_eq!(url.to_string(), "amqp://app:***@h:1/v");
+        }
+        for broken in [
+            "amqp://app:canary",
+            "amqp://app:can?ary@h:x",
+            "amqp://app:canary@",
+        ] {
+            let error = broken.parse::<AmqpUrl>().expect_err(broken).to_string();
+            assert!(!error.contains("can"), "{error}");
+        }
     }
 
     proptest! {

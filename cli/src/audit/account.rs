@@ -27,13 +27,12 @@ pub(crate) enum Subject {
 
 /// Whether the tasks with an answer are those that were submitted.
 ///
-/// | ids that were said | tasks | rows of theirs | |
-/// |---|---|---|---|
-/// | none, or those | any | any | `AsSubmitted` |
-/// | others | as many as submitted | any | `Others`: one at least is missing |
-/// | others | more | at least as many | `AsSubmitted`: rows were edited and submitted again |
-/// | others | more | fewer | `Doubtful`: they may stand in for one that is missing |
-/// | others | fewer | any | `AsSubmitted`: that some are missing is known by their number |
+/// | ids that were said | tasks | |
+/// |---|---|---|
+/// | none, or those | any | `AsSubmitted` |
+/// | others | as many as submitted | `Others`: one at least is missing |
+/// | others | more | `Doubtful`: they may stand in for one that is missing |
+/// | others | fewer | `AsSubmitted`: that some are missing is known by their number |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Identity {
     AsSubmitted,
@@ -45,9 +44,7 @@ impl Identity {
     fn of(audit: &BatchAudit) -> Self {
         match audit.batch.total {
             Some(total) if audit.others && audit.closed == total => Self::Others,
-            Some(total) if audit.others && audit.closed > total && audit.closed_rows < total => {
-                Self::Doubtful
-            }
+            Some(total) if audit.others && audit.closed > total => Self::Doubtful,
             _ => Self::AsSubmitted,
         }
     }

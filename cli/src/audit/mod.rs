@@ -52,7 +52,7 @@ Exit status: 0 proved, 1 lost, 3 unknown, 4 on the way or open.
 Examples:
   homing audit --batch night-42 --management-url http://localhost:15672
   homing audit 01a1fc18-d03d-73e9-8668-5257bdd640fb
-  tail -n +2 night.ndjson.*.journal | cut -d' ' -f2 | homing audit -";
+  tail -qn +2 night.ndjson.*.journal | grep -v @ | cut -d' ' -f2 | homing audit -";
 
 /// Whether every task has an answer stored, or where it may be
 #[derive(Debug, clap::Args)]

@@ -78,7 +78,7 @@ pub(super) async fn run(
     let opened = tokio::select! {
         biased;
         () = stop.asked() => Err(Ended::Interrupted),
-        opened = producer.resume(id, label.clone()) => opened.map_err(failed(&link, id)),
+        opened = producer.resume(id, label.clone(), plan.recorded_at) => opened.map_err(failed(&link, id)),
     };
     let batch = match opened {
         Ok(batch) => batch,
@@ -87,7 +87,7 @@ pub(super) async fn run(
             return Ok(Exit::Partly);
         }
     };
-    let submission = Submission {
+    let mut submission = Submission {
         args: &args,
         link: &link,
         batch,
@@ -101,6 +101,7 @@ pub(super) async fn run(
         confirmed: 0,
         progress: Progress::new(&label, bytes, talk),
     };
+    submission.note_record()?;
     let Some((exit, total)) = submission.run(source, &report, stop).await? else {
         return Ok(Exit::Partly);
     };
@@ -224,6 +225,9 @@ impl Submission<'_> {
         self.keep(fed.is_ok())?;
         self.progress.clear();
         let counts = self.counts(began.elapsed());
+        if fed.is_ok() {
+            self.note_record()?;
+        }
         let ended = match fed {
             Ok(()) => tokio::select! {
                 biased;
@@ -364,6 +368,13 @@ impl Submission<'_> {
         journal.map_err(|error| journal_file(self.journal.path(), &error))?;
         let rejects = self.rejects.finish(complete);
         rejects.map_err(|error| rejects_file(self.rejects.path(), &error))
+    }
+
+    /// Notes the time of a record of the batch that is, or is about to be,
+    /// published, for whoever goes on with it.
+    fn note_record(&mut self) -> Result<(), Trouble> {
+        let noted = self.journal.note_record(self.batch.record_time());
+        noted.map_err(|error| journal_file(self.journal.path(), &error))
     }
 
     fn write_journal(&mut self) -> Result<(), Ended> {

@@ -4,7 +4,11 @@
 //! {"batch":"01a1…","kind":"image.resize","label":"night-42"}
 //! 2 01a1fc18-d018-883a-be5c-e7af8756bca9
 //! 1 01a1fc18-d018-8c01-95f2-0c1f3d5b7e90
+//! @ 1795236030123
 //! ```
+//!
+//! The last kind of line is the time of a record of the batch itself, opened or
+//! sealed, on the clock of whoever wrote it.
 //!
 //! A row is noted only after its confirm, so every noted row is queued. Rows
 //! are written in chunks of whole lines: a `kill -9` loses at most the last
@@ -16,7 +20,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use homing_faults::{Point, crash_point};
-use homing_protocol::{BatchId, TaskId, TaskKind};
+use homing_protocol::{BatchId, TaskId, TaskKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Bytes that are written at once: about 700 rows.
@@ -41,6 +45,8 @@ pub(crate) struct Journal {
 pub(crate) struct Noted {
     pub(crate) head: Head,
     pub(crate) tasks: HashSet<TaskId>,
+    /// The latest time of a record of the batch.
+    pub(crate) recorded_at: Option<Timestamp>,
     /// Bytes of whole lines; what follows is the torn end of a last chunk.
     pub(crate) whole: u64,
 }
@@ -97,6 +103,17 @@ impl Journal {
         self.write()
     }
 
+    /// Notes the time of a record of the batch, on disk before it is published.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn note_record(&mut self, at: Timestamp) -> io::Result<()> {
+        self.pending.push_str(&format!("@ {}\n", at.as_ms()));
+        self.write()?;
+        self.file.sync_data()
+    }
+
     /// Writes what is noted so far.
     ///
     /// # Errors
@@ -148,17 +165,23 @@ pub(crate) fn noted(mut reader: impl BufRead) -> io::Result<Noted> {
     let mut whole = next_line(&mut reader, &mut line)?.unwrap_or(0);
     let head = serde_json::from_str(&line)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no journal"))?;
-    let mut tasks = HashSet::new();
+    let (mut tasks, mut recorded_at) = (HashSet::new(), None);
     while let Some(length) = next_line(&mut reader, &mut line)? {
-        let Some(task) = task(&line) else {
+        match (task(&line), record(&line)) {
+            (Some(task), _) => _ = tasks.insert(task),
+            (None, Some(at)) => recorded_at = recorded_at.max(Some(at)),
             // Power was lost while the disk had part of a chunk. What follows
             // is unknown and is published again.
-            break;
-        };
-        tasks.insert(task);
+            (None, None) => break,
+        }
         whole += length;
     }
-    Ok(Noted { head, tasks, whole })
+    Ok(Noted {
+        head,
+        tasks,
+        recorded_at,
+        whole,
+    })
 }
 
 /// Longer than any line of a journal: a label and a kind of 255 bytes each.
@@ -175,6 +198,11 @@ fn next_line(reader: &mut impl BufRead, line: &mut String) -> io::Result<Option<
     let length = bytes.len() as u64;
     line.push_str(&String::from_utf8_lossy(&bytes));
     Ok(Some(length))
+}
+
+fn record(line: &str) -> Option<Timestamp> {
+    let ms = line.trim_end().strip_prefix("@ ")?;
+    ms.parse().ok().map(Timestamp::from_ms)
 }
 
 fn task(line: &str) -> Option<TaskId> {
@@ -235,6 +263,23 @@ mod tests {
 
             assert_eq!(read(&path).unwrap().unwrap().tasks.len(), 2, "cut at {cut}");
         }
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_latest_time_of_a_record_is_kept_in_whatever_order_clocks_wrote_it() {
+        let path = path("records");
+        let mut journal = Journal::create(path.clone(), &head()).unwrap();
+        for ms in [1_000, 9_000, 3_000] {
+            journal.note_record(Timestamp::from_ms(ms)).unwrap();
+        }
+        journal.note(1, id(1)).unwrap();
+        journal.finish().unwrap();
+
+        let noted = read(&path).unwrap().unwrap();
+
+        assert_eq!(noted.recorded_at, Some(Timestamp::from_ms(9_000)));
+        assert_eq!(noted.tasks.len(), 1);
         fs::remove_file(&path).unwrap();
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use homing_producer::{Producer, Reply, WaitError, new_task_id};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
-use homing_protocol::{Envelope, Payload, Report, Status, TaskId};
+use homing_protocol::{Envelope, Payload, Status, TaskId};
 use serde::Serialize;
 
 use super::{SubmitArgs, broker_trouble, submit_trouble};
@@ -66,8 +66,8 @@ fn say_id(id: TaskId, output: &Output) -> Result<(), Trouble> {
     }
 }
 
-/// Waits for the outcome to be pushed, or to be stored if nothing can be
-/// pushed any more.
+/// Waits for the outcome to be pushed, or to be stored: a worker that dies right
+/// after its outcome is safe pushes nothing.
 async fn outcome(
     reply: Reply,
     settings: &Settings,
@@ -75,13 +75,26 @@ async fn outcome(
     talk: Talk,
 ) -> Result<Exit, Trouble> {
     let id = reply.id();
-    match reply.report().await {
+    let store = settings.open_store().await.ok();
+    let stored = async {
+        match &store {
+            Some(store) => store.closed(id).await,
+            None => std::future::pending().await,
+        }
+    };
+    let pushed = tokio::select! {
+        biased;
+        pushed = reply.report() => pushed,
+        stored = stored => {
+            let record = stored.map_err(|error| Trouble::store(&error))?;
+            wait::answer(&RecordLine::stored(&record), record.report.status, output, talk)?;
+            return Ok(exit(record.report.status));
+        }
+    };
+    match pushed {
         Ok(report) => {
-            pushed(&report, output, talk)?;
-            Ok(of_several(
-                u64::from(report.status == Status::Succeeded),
-                u64::from(report.status != Status::Succeeded),
-            ))
+            wait::answer(&RecordLine::pushed(&report), report.status, output, talk)?;
+            Ok(exit(report.status))
         }
         Err(WaitError::TimedOut { .. } | WaitError::Disconnected) => {
             talk.say("the link for replies broke; asking the store");
@@ -92,8 +105,9 @@ async fn outcome(
     }
 }
 
-fn pushed(report: &Report, output: &mut Output, talk: Talk) -> Result<(), Trouble> {
-    wait::answer(&RecordLine::pushed(report), report.status, output, talk)
+fn exit(status: Status) -> Exit {
+    let succeeded = u64::from(status == Status::Succeeded);
+    of_several(succeeded, 1 - succeeded)
 }
 
 fn envelope(args: &SubmitArgs) -> Result<Envelope, Trouble> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use homing_protocol::{BatchId, TaskId};
+use homing_protocol::{BatchId, TaskId, Timestamp};
 use homing_store::{BatchRef, Position, Store};
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ pub(super) struct Plan {
     /// Tasks of the batch that are confirmed or stored: 16 bytes each, and as
     /// much again for finding them.
     pub(super) known: HashSet<TaskId>,
+    /// The time of the last record of the batch that is known.
+    pub(super) recorded_at: Timestamp,
     /// The journal of an earlier run.
     pub(super) noted: Option<Noted>,
     pub(super) journal: PathBuf,
@@ -63,6 +65,7 @@ async fn new(args: &SubmitArgs, rows: &Path, settings: &Settings) -> Result<Plan
     };
     Ok(Plan {
         known: HashSet::new(),
+        recorded_at: Timestamp::from_ms(0),
         noted: None,
         journal: journal_path(&args.many, rows, head.batch),
         rejects: rejects_path(&args.many, rows, head.batch),
@@ -126,9 +129,12 @@ async fn resumed(
         .as_mut()
         .map(|noted| std::mem::take(&mut noted.tasks))
         .unwrap_or_default();
+    let journalled = noted.as_ref().and_then(|noted| noted.recorded_at);
+    let recorded_at = journalled.max(stored.as_ref().and_then(|stored| stored.recorded_at));
     known.extend(stored.into_iter().flat_map(|stored| stored.tasks));
     Ok(Plan {
         known,
+        recorded_at: recorded_at.unwrap_or(Timestamp::from_ms(0)),
         noted,
         rejects: rejects_path(&args.many, rows, batch),
         journal: path,
@@ -172,6 +178,7 @@ fn read_journal(path: &Path, batch: BatchId, args: &SubmitArgs) -> Result<Option
 /// What the store has of a batch.
 struct Stored {
     label: String,
+    recorded_at: Option<Timestamp>,
     tasks: HashSet<TaskId>,
 }
 
@@ -186,8 +193,11 @@ async fn read_stored(store: &Store, batch: BatchId) -> Result<Option<Stored>, Tr
         let page = store.batch_tasks(batch, &position, PAGE).await;
         let (ids, next) = page.map_err(told)?;
         if ids.is_empty() {
-            let label = found.label;
-            return Ok(Some(Stored { label, tasks }));
+            return Ok(Some(Stored {
+                label: found.label,
+                recorded_at: found.recorded_at,
+                tasks,
+            }));
         }
         tasks.extend(ids);
         position = next;

@@ -33,7 +33,6 @@ pub(crate) fn audit_batch(db: &Connection, name: &BatchRef) -> Answer<Option<Bat
     Ok(Some(BatchAudit {
         closed,
         unclosed,
-        closed_rows: gaps.noted(),
         others: sealed_ids(db, batch.id)?.is_some_and(|sealed| sealed != ids),
         rows: gaps.end(batch.total.unwrap_or(0)),
         batch,

@@ -13,7 +13,8 @@ use crate::stats::Counts;
 const SELECT: &str = "
     SELECT batch, label, opened_at,
         iif(sealed_at >= coalesce(reopened_at, sealed_at), sealed_at, NULL),
-        iif(sealed_at >= coalesce(reopened_at, sealed_at), total, NULL)
+        iif(sealed_at >= coalesce(reopened_at, sealed_at), total, NULL),
+        max(coalesce(sealed_at, reopened_at), coalesce(reopened_at, sealed_at))
     FROM batches";
 
 /// The last opened first.
@@ -40,6 +41,7 @@ fn by_id(db: &Connection, id: BatchId) -> Answer<Option<Batch>> {
             label: String::new(),
             opened_at: None,
             sealed_at: None,
+            recorded_at: None,
             total: None,
             counts,
         })
@@ -71,6 +73,7 @@ fn to_batch(row: &Row<'_>) -> rusqlite::Result<Batch> {
         label: row.get(1)?,
         opened_at: row.get::<_, Option<i64>>(2)?.map(Timestamp::from_ms),
         sealed_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_ms),
+        recorded_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_ms),
         total: total.map(i64::unsigned_abs),
         counts: Counts::default(),
     })

@@ -88,6 +88,10 @@ impl<'a> Group<'a> {
     }
 
     fn report(&mut self, report: &Report) -> Answer<()> {
+        if !self.is_begun(report)? {
+            // Somebody made it up: it takes no real run's place.
+            return insert::conflict(self.db, report, self.now);
+        }
         if self.place(report)? {
             return Ok(());
         }
@@ -131,6 +135,21 @@ impl<'a> Group<'a> {
             self.tally.enter(report);
         }
         Ok(true)
+    }
+
+    /// Whether this run is the first, or one that a replay wrote down before it was
+    /// published.
+    fn is_begun(&self, report: &Report) -> Answer<bool> {
+        if report.run == Run::FIRST {
+            return Ok(true);
+        }
+        let begun = self
+            .db
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM replays WHERE task = ?1 AND run = ?2)")?
+            .query_row(params![report.task.as_bytes(), report.run.get()], |row| {
+                row.get(0)
+            })?;
+        Ok(begun)
     }
 
     /// Whether no later run of the task is known. Only once there was a replay

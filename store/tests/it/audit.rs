@@ -77,6 +77,7 @@ async fn the_newest_run_of_a_row_decides_and_counts_once() {
         report
     };
     let mut writer = fixture.writer();
+    fixture.begin(1, Run::FIRST.next());
 
     write(
         &mut writer,
@@ -174,6 +175,5 @@ async fn as_many_answers_of_other_tasks_are_told_from_those_of_the_batch() {
 
         let audit = audit(&fixture).await;
         assert_eq!((audit.closed, audit.others), (3, strangers));
-        assert_eq!(audit.closed_rows, if strangers { 2 } else { 3 });
     }
 }

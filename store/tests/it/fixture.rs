@@ -39,6 +39,15 @@ impl Fixture {
         Store::open(&self.url()).await.unwrap()
     }
 
+    /// Writes down, as a replay does, that this run of a task is about to begin.
+    pub(crate) fn begin(&self, number: u128, run: Run) {
+        let begin = "INSERT INTO replays (task, run, repair, at, kind, queue)
+             VALUES (?1, ?2, 1, 0, 'demo.echo', 'tasks')";
+        let task = task(number);
+        let begun = (task.as_bytes(), run.get());
+        self.shell().execute(begin, begun).unwrap();
+    }
+
     /// A plain SQLite connection, as a person's shell would have.
     pub(crate) fn shell(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.path()).unwrap()

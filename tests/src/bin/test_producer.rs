@@ -48,7 +48,9 @@ async fn run() -> Result<(), Failure> {
     let broker = rabbit(url, Topology::new(namespace, []), Patience::Forever, "test");
     let producer = Producer::open_with(broker.clone(), Window::DEFAULT).await?;
     let mut submission = Submission {
-        batch: producer.resume(load.batch, load.label.clone()).await?,
+        batch: producer
+            .resume(load.batch, load.label.clone(), Timestamp::from_ms(0))
+            .await?,
         publisher: broker.publisher(Window::DEFAULT).await?,
         bundle: Vec::new(),
         on_their_way: FuturesUnordered::new(),

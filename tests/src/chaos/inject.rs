@@ -311,9 +311,8 @@ impl Arena<'_> {
 
     /// The broker takes nothing more, and goes on delivering.
     async fn alarm(&mut self, cut: bool) {
-        let set = |limit: &str| format!("vm_memory_monitor:set_vm_memory_high_watermark({limit}).");
         for _ in 0..2 {
-            block_in_place(|| self.node.eval(&set("{absolute, 1}")));
+            block_in_place(|| self.node.alarm());
             self.faults += 1;
             self.pause(150..500).await;
             if cut {
@@ -329,7 +328,7 @@ impl Arena<'_> {
             }
             self.faults += 1;
             self.pause(20..200).await;
-            block_in_place(|| self.node.eval(&set("0.4")));
+            block_in_place(|| self.node.calm());
             self.pause(50..300).await;
         }
     }

@@ -118,7 +118,7 @@ async fn small_tasks_of_a_batch_share_messages_and_each_has_its_outcome() {
     assert_eq!((batch.total, messages), (SMALL, SMALL.div_ceil(16)));
     assert_eq!(closed.await.counts.get(Status::Succeeded), SMALL);
     let audit = pipeline.store.audit_batch(&name).await.unwrap().unwrap();
-    assert_eq!((audit.closed_rows, audit.others), (SMALL, false));
+    assert_eq!((audit.closed, audit.others), (SMALL, false));
 }
 
 /// A worker takes no more than it may hold, and leaves the rest to others.

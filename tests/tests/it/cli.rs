@@ -1,10 +1,17 @@
 //! The command line, end to end.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+use std::time::{Duration, SystemTime};
 
-use homing_protocol::Status;
+use homing_broker::{Source, Window};
+use homing_protocol::{
+    BatchEvent, BatchId, BatchRecord, Destination, QueueName, Report, Status, Timestamp,
+    decode_tasks, encode_reports,
+};
+use homing_store::BatchRef;
 use homing_tests::kind::{Echo, Flaky, Refuse};
-use homing_tests::{HOMING, Pipeline, Process, Said, World};
+use homing_tests::{HOMING, Pipeline, Process, Said, World, eventually};
 use serde_json::Value;
 
 async fn pipeline() -> Pipeline {
@@ -255,7 +262,7 @@ async fn a_tail_goes_on_by_position_with_nothing_twice_and_nothing_left_out() {
         let mut tail = pipeline
             .world
             .start_program(&format!("tail-{tails}"), HOMING, &arguments);
-        homing_tests::eventually("the tail prints", async || {
+        eventually("the tail prints", async || {
             let enough = positions(&tail).len() >= TASKS as usize / 8;
             let all = seen.len() + positions(&tail).len() >= TASKS as usize;
             (enough || all).then_some(())
@@ -296,4 +303,87 @@ async fn services_end_at_once_and_name_what_is_missing_where_nothing_was_created
         assert!(said.stderr.contains("queue `fresh."), "{said:?}");
         assert!(said.stderr.contains("homing topology apply"), "{said:?}");
     }
+}
+
+/// A worker that dies right after its outcome is safe pushes nothing.
+#[tokio::test]
+async fn whoever_waits_has_an_outcome_that_is_stored_although_its_reply_is_lost() {
+    let world = World::start().await;
+    let _collector = world.collector("collector").await;
+    let store = world.store().await;
+    let submit = ["submit", "test.echo", r#"{"n":7}"#, "--wait"];
+    let mut waiting = world.start_program("waiting", HOMING, &submit);
+    let broker = world.broker();
+    let source = Source::Tasks(QueueName::tasks());
+    let mut consumer = broker.consumer(source, NonZeroU16::MIN).await.unwrap();
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+
+    let delivery = consumer.recv().await.unwrap();
+    let now = SystemTime::now().into();
+    let tasks = decode_tasks(&delivery.received, None, now, || unreachable!()).unwrap();
+    let mut report = Report::new(&tasks.tasks[0], Status::Succeeded, "tasks", now);
+    report.output = Some("7".into());
+    let (to, id) = (Destination::Results { key: 0 }, "m".to_owned());
+    let outcome = encode_reports(&[report], to, id, now).unwrap();
+    let replaced = publisher.replace(vec![delivery.token], vec![outcome]).await;
+    replaced.unwrap().ack();
+    let code = waiting.ended().await;
+
+    assert_eq!((code, waiting.stdout().as_str()), (0, "7\n"));
+    let record = store.record(tasks.tasks[0].id).await.unwrap().unwrap();
+    assert_eq!(record.report.status, Status::Succeeded);
+}
+
+/// Of two records of a batch the later one counts, and whoever wrote the other
+/// one may have a clock that is ahead.
+#[tokio::test]
+async fn a_batch_that_is_resumed_has_the_new_total_though_its_first_seal_is_of_tomorrow() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let rows = |count: u64| {
+        (1..=count)
+            .map(|n| format!("{{\"n\":{n}}}\n"))
+            .collect::<String>()
+    };
+    let (file, submit) = (
+        world.dir.join("rows"),
+        ["submit", "test.echo", "--rows", "rows"],
+    );
+    std::fs::write(&file, rows(3)).unwrap();
+    let first = world
+        .homing(&[&submit[..], &["--json", "--wait"]].concat())
+        .await;
+    let batch = coded(first, 0).json()[0]["batch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let id: BatchId = batch.parse().unwrap();
+    let tomorrow = Timestamp::from(SystemTime::now()).after(Duration::from_hours(24));
+    let seal = BatchRecord {
+        batch: id,
+        label: String::new(),
+        event: BatchEvent::Sealed {
+            total: 3,
+            ids: None,
+        },
+        at: tomorrow,
+    };
+    let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
+    let seal = seal.to_message("m".to_owned()).unwrap();
+    publisher.publish(seal).await.unwrap().await.unwrap();
+    eventually("it is stored", async || {
+        let batch = pipeline.store.batch(&BatchRef::Id(id)).await.unwrap()?;
+        (batch.sealed_at == Some(tomorrow)).then_some(())
+    })
+    .await;
+
+    std::fs::write(&file, rows(4)).unwrap();
+    let resumed = [&submit[..], &["--resume", &batch, "--wait", "--json"]].concat();
+    let resumed = coded(world.homing(&resumed).await, 0);
+
+    let counts = resumed.json().pop().unwrap();
+    assert_eq!(
+        (&counts["total"], &counts["succeeded"]),
+        (&4.into(), &4.into())
+    );
 }

@@ -1,12 +1,14 @@
 //! What the collector makes of what arrives, whatever arrives.
 
 use std::collections::HashSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use homing_broker::{Publisher, Window};
+use homing_collector::CollectorConfig;
+use homing_faults::{CRASH_VARIABLE, Point, is_enabled};
 use homing_protocol::{
-    ContentType, Destination, Envelope, Message, Payload, Properties, Reason, Report, Status, Task,
-    TaskKind, Timestamp, encode_reports,
+    ContentType, Destination, Envelope, Message, Payload, Properties, Reason, Report, Run, Status,
+    Task, TaskKind, Timestamp, encode_reports,
 };
 use homing_store::Store;
 use homing_tests::kind::Echo;
@@ -213,4 +215,74 @@ async fn a_store_that_somebody_else_locks_delays_outcomes_and_loses_none() {
     }
     assert_eq!(collector.stop().await, 0);
     assert_eq!(world.waiting().await, []);
+}
+
+/// Collectors that die for reasons of their own count against what they hold.
+#[tokio::test]
+async fn what_collectors_died_over_ten_times_is_stored_by_one_that_works() {
+    const DEAD: u64 = 3;
+    assert!(is_enabled(), "run the tests by `make test`");
+    let world = World::start().await;
+    let nobody = |n| Message {
+        properties: Properties {
+            kind: Some("no kind at all".to_owned()),
+            ..envelope(n)
+                .to_message(Destination::Dead, n.to_string())
+                .properties
+        },
+        ..envelope(n).to_message(Destination::Dead, n.to_string())
+    };
+    publish(&world, (0..DEAD).map(nobody)).await;
+    let crash = [(CRASH_VARIABLE, Point::StoreBegun.name())];
+    while world.ready("quarantine").await < DEAD {
+        let mut dying = world.start_program_with("dying", HOMING, &["collector"], &crash);
+        assert_eq!(dying.ended().await, -1, "{}", dying.stderr());
+    }
+
+    let config = CollectorConfig {
+        quarantine_after: Duration::ZERO,
+        ..CollectorConfig::default()
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (broker, url) = (world.broker(), world.store_url());
+    let collecting = tokio::spawn(async move {
+        let stopped = async {
+            let _ended = stopped.await;
+        };
+        homing_collector::run(broker, &url, config, stopped).await
+    });
+    let store = world.store().await;
+    let letters = eventually("all are stored", async || {
+        let letters = store.dead(10).await.unwrap();
+        (letters.len() == DEAD as usize).then_some(letters)
+    });
+
+    for letter in letters.await {
+        assert_eq!(letter.reason, Reason::Unroutable, "{letter:?}");
+    }
+    stop.send(()).unwrap();
+    assert_eq!(collecting.await.unwrap().unwrap().stored, DEAD);
+    assert_eq!(world.waiting().await, []);
+}
+
+/// A producer may publish tasks, and put what it likes into their headers.
+#[tokio::test]
+async fn an_outcome_of_a_run_that_nobody_began_is_kept_and_changes_nothing() {
+    let world = World::start().await;
+    let _collector = world.collector("collector").await;
+    let (store, task) = (world.store().await, envelope(1));
+    let real = report(&task, Status::Succeeded, 1);
+    let mut forged = report(&task, Status::Exhausted, 1);
+    forged.run = Run::new(u32::MAX).unwrap();
+
+    publish(&world, [&real, &forged].map(|report| message(report, 1))).await;
+    let stored = eventually("both are stored", async || {
+        let task = store.task(task.id).await.unwrap()?;
+        (task.conflicts.len() == 1).then_some(task)
+    });
+
+    let stored = stored.await;
+    assert_eq!(stored.record.report.status, Status::Succeeded);
+    assert_eq!(stored.record.report.run, Run::FIRST);
+    assert_eq!(stored.conflicts[0].report.run, forged.run);
 }

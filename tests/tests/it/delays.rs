@@ -5,11 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use homing_broker::Window;
+use homing_faults::{CRASH_VARIABLE, Point, is_enabled};
+use homing_protocol::topology::DELAY_LEVELS;
 use homing_protocol::{
     ContentType, Destination, Envelope, Payload, QueueName, Status, TaskId, TaskKind, Timestamp,
 };
 use homing_tests::kind::{Again, Echo, Flaky};
-use homing_tests::{Books, Follower, Pipeline, TIME_MAX, eventually_within, scale};
+use homing_tests::{
+    Books, Follower, HOMING, Pipeline, Raw, TIME_MAX, World, eventually, eventually_within, scale,
+};
 
 /// Later than its due time by this at most: a failure limit, far above what a
 /// quiet machine shows.
@@ -159,4 +163,40 @@ async fn many_tasks_that_are_due_at_once_are_all_delivered_and_none_early() {
     let books = follower.books(&ids).await;
     assert_eq!(books, Books::balanced(Status::Succeeded, count));
     assert!(first >= due, "started before it was due");
+}
+
+/// As after a restart of a broker that forwards what was delayed before it has
+/// read all bindings. Killed in between, the collector does so twice.
+#[tokio::test]
+async fn a_task_whose_queue_is_not_found_when_its_delay_ends_is_put_into_it() {
+    assert!(is_enabled(), "run the tests by `make test`");
+    let world = World::start().await;
+    let producer = world.producer().await;
+    let namespace = world.topology().namespace().clone();
+    let (queue, due) = (namespace.name("tasks"), namespace.name("due"));
+    let any_delay = "*.".repeat(DELAY_LEVELS as usize) + &queue;
+    let mut raw = Raw::connect(&world.url).await;
+    raw.unbind_queue(&queue, &due, &any_delay).await;
+    let _worker = world.worker("worker", &[]).await;
+
+    let delay = Duration::from_secs(1);
+    let id = producer.submit(Echo { n: 7 }).delay(delay).await;
+    let id = id.unwrap().id();
+    let crash = [(CRASH_VARIABLE, Point::CollectorStraySent.name())];
+    let mut dying = world.start_program_with("dying", HOMING, &["collector"], &crash);
+    let died = dying.ended().await;
+    let _collector = world.collector("collector").await;
+    let store = world.store().await;
+    let record = eventually("it is closed", async || {
+        let record = store.record(id).await.unwrap();
+        record.filter(|record| record.report.status.is_closed())
+    });
+
+    assert_eq!(record.await.report.status, Status::Succeeded);
+    assert_eq!(died, -1, "{}", dying.stderr());
+    eventually("no queue holds anything", async || {
+        world.waiting().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(store.dead(10).await.unwrap(), []);
 }

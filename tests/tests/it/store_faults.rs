@@ -11,7 +11,7 @@ use homing_protocol::{
 };
 use homing_store::{Store, StoreUrl};
 use homing_tests::kind::Echo;
-use homing_tests::{HOMING, Process, SmallDisk, World, eventually, scale};
+use homing_tests::{HOMING, How, Process, Proxy, SmallDisk, World, eventually, scale};
 use rusqlite::Connection;
 
 /// What a collector may take at most: it is 20 MiB when nothing happens, and the
@@ -276,4 +276,38 @@ async fn an_outcome_that_the_store_refuses_is_a_dead_letter_and_holds_up_no_othe
     assert_eq!(said.matches("not this one").count(), 2, "{said}");
     assert_eq!(place.collector.stop().await, 0);
     assert_eq!(place.world.waiting().await, []);
+}
+
+/// What a connection held when it broke comes again over the next one. A
+/// collector that waits for its store does not ask for it a second time.
+#[tokio::test]
+async fn connections_that_break_while_the_store_is_locked_cost_no_memory() {
+    const OUTCOMES: usize = 256;
+    const CUTS: usize = 8;
+    let proxy = Proxy::start(&World::broker_url());
+    let world = World::start_at(proxy.url()).await;
+    fs::create_dir(world.dir.join("data")).unwrap();
+    let place = Place::start_in(world, None).await;
+    let lock = Connection::open(place.folder().join("homing.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let tasks = place.outcomes(OUTCOMES, 100 << 10).await;
+    place.collector.says("the store cannot be written").await;
+    let before = place.collector.memory_mib();
+
+    for _ in 0..CUTS {
+        let connections = proxy.count();
+        proxy.cut(How::Reset);
+        // Its two links and the publisher's.
+        eventually("the links are back", async || {
+            (proxy.count() >= connections + 2 && proxy.open() >= 2).then_some(())
+        })
+        .await;
+    }
+    let after = place.collector.memory_mib();
+    lock.execute_batch("COMMIT").unwrap();
+
+    place.stored(&tasks).await;
+    // A prefetch for each would be 200 MiB more.
+    assert!(after < before + 60, "{before} MiB, then {after} MiB");
+    place.ends_well().await;
 }

@@ -57,6 +57,35 @@ async fn answers_of_an_old_connection_answer_nothing_on_the_next() {
     assert_eq!(world.ready("tasks").await, 5);
 }
 
+/// A connection that dies at once may have died of what it received, so the next
+/// one asks for less; but handlers may take hours to answer.
+#[tokio::test]
+async fn after_quick_deaths_a_consumer_has_its_prefetch_again_though_nothing_ends() {
+    const PREFETCH: u16 = 4;
+    let proxy = Proxy::start(&World::broker_url());
+    let world = world_behind(&proxy).await;
+    let broker = world.broker();
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+    let mut consumer = consumer(broker.as_ref(), PREFETCH).await;
+    for n in 0..PREFETCH {
+        let confirm = publisher.publish(message(n.to_string())).await.unwrap();
+        confirm.await.unwrap();
+    }
+    drop(consumer.recv().await);
+    proxy.cut(How::Reset);
+
+    let mut held = Vec::new();
+    while held.len() < usize::from(PREFETCH) {
+        let delivery = consumer.recv().await.unwrap();
+        if !delivery.token.is_lost() {
+            held.push(delivery);
+        }
+    }
+
+    let bodies: HashSet<_> = held.iter().map(|d| d.received.body.to_vec()).collect();
+    assert_eq!(bodies.len(), usize::from(PREFETCH));
+}
+
 /// Whoever holds others up for the answer does not do so until the broker is back.
 #[tokio::test]
 async fn without_a_connection_a_pull_is_answered_at_once_by_nothing() {

@@ -108,10 +108,8 @@ async fn a_broker_that_is_back_after_a_kill_or_a_stop_is_used_at_once() {
 /// The broker closes the channel over such a message, and would over and over.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_larger_than_this_broker_takes_is_refused_and_all_else_goes_on() {
-    let node = Node::start();
+    let node = Node::start_set(&["max_message_size = 100000"]);
     let world = World::start_at(node.url()).await;
-    let limit = "application:set_env(rabbit, max_message_size, 100000).";
-    block_in_place(|| node.ctl(&["eval", limit]));
     let publisher = world.broker().publisher(Window::DEFAULT).await.unwrap();
     let sizes = [10, 100_001, 100_000, 300_000, 10];
 

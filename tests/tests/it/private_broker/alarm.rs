@@ -17,13 +17,6 @@ const PREFETCH: usize = 8;
 /// Far more than a one-shot verb waits for a broker, and less than a batch does.
 pub(super) const VERB_TIME_MAX: Duration = Duration::from_secs(25);
 
-/// Lets the broker be short of memory, or not.
-pub(super) fn alarm(node: &Node, on: bool) {
-    let limit: &[&str] = if on { &["absolute", "1"] } else { &["0.4"] };
-    let words = [&["set_vm_memory_high_watermark"], limit].concat();
-    block_in_place(|| node.ctl(&words));
-}
-
 /// A broker short of memory takes no messages but goes on delivering.
 #[tokio::test(flavor = "multi_thread")]
 async fn during_an_alarm_producers_are_told_and_workers_run_no_more_than_they_hold() {
@@ -40,13 +33,13 @@ async fn during_an_alarm_producers_are_told_and_workers_run_no_more_than_they_ho
     }
     let flags = ["--concurrency", "4", "--prefetch", &PREFETCH.to_string()];
 
-    alarm(&node, true);
+    block_in_place(|| node.alarm());
     let worker = world.worker("worker", &flags).await;
     let runs = async || (world.journal().runs().len() >= PREFETCH / 2).then_some(());
     eventually("the worker runs what it holds", runs).await;
     let told = producer.submit(Echo { n: 0 }).await.unwrap_err();
     let ran = world.journal().runs().len();
-    alarm(&node, false);
+    block_in_place(|| node.calm());
 
     let SubmitError::Publish { id, source } = told else {
         panic!("another error: {told:?}");
@@ -113,7 +106,7 @@ async fn one_shot_verbs_end_by_themselves_during_an_alarm_and_say_how_to_go_on()
     let keyed = [&submit[..], &["--key", "once"]].concat();
     let replay = ["replay", &failed.to_string()];
 
-    alarm(&node, true);
+    block_in_place(|| node.alarm());
     let told = unconfirmed(&world, &submit).await;
     for words in [&keyed[..], &replay] {
         let told = unconfirmed(&world, words).await;
@@ -122,7 +115,7 @@ async fn one_shot_verbs_end_by_themselves_during_an_alarm_and_say_how_to_go_on()
     // What publishes nothing is not held up.
     done(&world, &["queues"]).await;
     done(&world, &["topology", "check"]).await;
-    alarm(&node, false);
+    block_in_place(|| node.calm());
 
     let (_, id) = told.rsplit_once("--id ").expect("the error names an id");
     let again = [&submit[..], &["--id", id.trim()]].concat();
@@ -189,7 +182,7 @@ async fn stopped(node: &Node, world: &World, moment: Moment) -> (u64, Vec<String
     let pipe = pipe(world);
     let words = ["submit", "test.echo", "--rows", "rows", "--batch", "b"];
     if moment == Moment::Opening {
-        alarm(node, true);
+        block_in_place(|| node.alarm());
     }
     let mut submit = world.start_program("submit", HOMING, &words);
     let mut rows = open(&pipe);
@@ -197,7 +190,7 @@ async fn stopped(node: &Node, world: &World, moment: Moment) -> (u64, Vec<String
         write(&mut rows, 1..=before);
         let queued = async || (world.ready("tasks").await == before).then_some(());
         eventually("rows are queued", queued).await;
-        alarm(node, true);
+        block_in_place(|| node.alarm());
     }
     if moment == Moment::Rows {
         write(&mut rows, before + 1..=before + during);
@@ -208,7 +201,7 @@ async fn stopped(node: &Node, world: &World, moment: Moment) -> (u64, Vec<String
     submit.term();
     assert_eq!(submit.ended().await, 3, "{}", submit.stderr());
     drop(open);
-    alarm(node, false);
+    block_in_place(|| node.calm());
 
     let said = submit.stderr();
     let next = said.lines().find_map(|line| line.strip_prefix("next "));

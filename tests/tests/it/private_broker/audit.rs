@@ -67,7 +67,7 @@ impl Auditor<'_> {
 
     fn purge(&self, queue: &str) {
         let name = self.world.topology().namespace().name(queue);
-        block_in_place(|| self.node.ctl(&["purge_queue", &name]));
+        block_in_place(|| self.node.purge(&name));
     }
 }
 

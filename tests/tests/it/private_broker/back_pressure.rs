@@ -92,7 +92,7 @@ async fn during_an_alarm_rows_are_read_no_further_than_the_window_and_then_on() 
     let (mut stopped, other) = submit_from_pipe(&world, "stopped", FIRST);
     queued(&world, 2 * FIRST as u64).await;
 
-    ctl(&node, &["set_vm_memory_high_watermark", "absolute", "1"]);
+    block_in_place(|| node.alarm());
     let (rest, read) = feed(&world.dir.join("batch"), ROWS - FIRST);
     let (_more, _) = feed(&world.dir.join("stopped"), 10);
     drop((held, other));
@@ -101,10 +101,14 @@ async fn during_an_alarm_rows_are_read_no_further_than_the_window_and_then_on() 
     stopped.says(CONFIRMS_NOTHING).await;
     stopped.term();
     let code = stopped.ended().await;
-    ctl(&node, &["set_disk_free_limit", "1000000000000000"]);
-    ctl(&node, &["set_vm_memory_high_watermark", "0.4"]);
+    let set_disk_limit = |bytes: u64| {
+        let set = format!("rabbit_disk_monitor:set_disk_free_limit({bytes}).");
+        block_in_place(|| node.eval(&set));
+    };
+    set_disk_limit(1_000_000_000_000_000);
+    block_in_place(|| node.calm());
     let goes_on = batch.stderr().contains("confirms messages again");
-    ctl(&node, &["set_disk_free_limit", "10MB"]);
+    set_disk_limit(10_000_000);
     let code = (code, batch.ended().await);
 
     assert_eq!(code, (3, 0), "{} {}", stopped.stderr(), batch.stderr());

@@ -1,7 +1,6 @@
 use homing_protocol::Status;
 use homing_tests::kind::{Echo, Gate};
 use homing_tests::{Node, Pipeline, World, eventually};
-use tokio::task::block_in_place;
 
 /// Seconds: what a broker of an impatient operator has.
 const CONSUMER_TIMEOUT: u64 = 3;
@@ -10,8 +9,7 @@ const CONSUMER_TIMEOUT: u64 = 3;
 /// the delivery back while its attempt runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_takes_back_runs_again_and_has_one_outcome_and_two_attempts() {
-    let node = Node::start();
-    block_in_place(|| node.set_consumer_timeout(CONSUMER_TIMEOUT));
+    let node = Node::start_impatient(CONSUMER_TIMEOUT);
     let world = World::start_at(node.url()).await;
     let pipeline = Pipeline::start_in(world, &["--concurrency", "4"]).await;
 

@@ -8,8 +8,11 @@ use homing_tests::kind::Echo;
 use homing_tests::{Books, Follower, Node, SmallDisk, World};
 use tokio::task::block_in_place;
 
-/// Whether RabbitMQ notices first or a write fails and it ends is its own
-/// affair: what it confirmed is there when it has room and runs again.
+/// How long a patient producer has a message confirmed, refused ones included.
+const OUTAGE_MAX: Duration = Duration::from_secs(120);
+
+/// Whether RabbitMQ notices first, or a write fails and it ends or refuses, is
+/// its own affair: what it confirmed is there when it has room and runs again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_afterwards() {
     const BEFORE: u64 = 200;
@@ -26,7 +29,7 @@ async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_a
     }
 
     disk.fill();
-    let during = producer_with(&world, None).await;
+    let during = producer_with(&world, OUTAGE_MAX).await;
     let during = tokio::spawn(async move {
         let mut batch = during.batch("during").await?;
         let mut ids = Vec::new();
@@ -36,7 +39,7 @@ async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_a
         batch.seal().await?;
         Ok::<_, SubmitError>(ids)
     });
-    let impatient = producer_with(&world, Some(Duration::from_secs(2))).await;
+    let impatient = producer_with(&world, Duration::from_secs(2)).await;
     let told = impatient.submit(Echo { n: 0 }).await;
     disk.make_room();
     block_in_place(|| node.kill());
@@ -63,9 +66,9 @@ async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_a
     assert_eq!((worker.stop().await, collector.stop().await), (0, 0));
 }
 
-async fn producer_with(world: &World, deadline: Option<Duration>) -> Producer {
+async fn producer_with(world: &World, deadline: Duration) -> Producer {
     let window = Window {
-        deadline,
+        deadline: Some(deadline),
         ..Window::DEFAULT
     };
     Producer::open_with(world.broker(), window).await.unwrap()

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use homing_tests::{HOMING, Node, World, program_path};
 
-use super::alarm::alarm;
 use crate::sessions;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
@@ -18,13 +17,11 @@ const SESSIONS_MIN: usize = 8;
 /// The page's own world: without a namespace, in a broker with a user who may
 /// read only and a queue that somebody else declared.
 async fn world(node: &Node) -> World {
-    node.ctl(&["add_user", "limited", "limited"]);
-    node.ctl(&["set_permissions", "limited", "", "", ".*"]);
-    node.ctl(&[
-        "eval",
+    node.add_user("limited", "limited", ["", "", ".*"]);
+    node.eval(
         "rabbit_amqqueue:declare(rabbit_misc:r(<<\"/\">>, queue, <<\"other.tasks\">>), \
          true, false, [], none, <<\"guest\">>).",
-    ]);
+    );
     World::start_named(node.url(), String::new(), Vec::new()).await
 }
 
@@ -48,11 +45,11 @@ async fn every_error_of_a_broker_reads_as_its_page_says() {
         let folder = world.dir.join(format!("session-{number}"));
         let alarmed = session.marker.contains(" alarm ");
         if alarmed {
-            alarm(&node, true);
+            node.alarm();
         }
         let said = said(&session, &folder, &place);
         if alarmed {
-            alarm(&node, false);
+            node.calm();
         }
         let varying = session.marker.ends_with("varying");
         let seen = |text: &str| {

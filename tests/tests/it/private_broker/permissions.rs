@@ -65,8 +65,8 @@ const ROLES: [Role; 4] = [
     Role {
         user: "collector",
         row: "| collector |",
-        writes: &[],
-        reads: &["results", "dead"],
+        writes: &["tasks"],
+        reads: &["results", "dead", "quarantine"],
     },
 ];
 
@@ -88,8 +88,7 @@ impl Role {
 
     fn add(&self, node: &Node, page: &str) {
         let [configure, write, read] = self.permissions(page);
-        node.ctl(&["add_user", self.user, self.user]);
-        node.ctl(&["set_permissions", self.user, &configure, &write, &read]);
+        node.add_user(self.user, self.user, [&configure, &write, &read]);
     }
 }
 

@@ -3,7 +3,7 @@ use homing_tests::kind::Refuse;
 use homing_tests::{HOMING, Node, Pipeline, World, eventually, within};
 use tokio::task::block_in_place;
 
-use super::alarm::{VERB_TIME_MAX, alarm};
+use super::alarm::VERB_TIME_MAX;
 
 /// Run again as a kind that takes them: slowly, so that the broker dies in the
 /// middle.
@@ -74,12 +74,12 @@ async fn a_replay_that_is_stopped_during_an_alarm_goes_on_with_the_same_run() {
     let task = pipeline.record(Refuse { amount: 1 }).await.report.task;
     assert_eq!(pipeline.worker.stop().await, 0);
 
-    alarm(&node, true);
+    block_in_place(|| node.alarm());
     let mut replay = world.start_program("replay", HOMING, &REPLAY[..4]);
     replay.says("the broker confirms nothing").await;
     replay.term();
     let code = within(VERB_TIME_MAX, "its end", replay.ended()).await;
-    alarm(&node, false);
+    block_in_place(|| node.calm());
     let again = world.homing(&REPLAY[..4]).await;
     let _worker = world.start_program("takes-all", HOMING, &TAKES_ALL);
 

@@ -10,8 +10,7 @@ const ENCODED: &str = "c4nary%2Fof%20the%20mine";
 #[tokio::test(flavor = "multi_thread")]
 async fn no_output_holds_a_password() {
     let node = Node::start();
-    node.ctl(&["add_user", "canary", PASSWORD]);
-    node.ctl(&["set_permissions", "canary", ".*", ".*", ".*"]);
+    node.add_user("canary", PASSWORD, [".*"; 3]);
     let url = node
         .url()
         .replace("guest:guest", &format!("canary:{ENCODED}"));

@@ -21,13 +21,13 @@ async fn sigterm_ends_a_worker_whose_broker_takes_nothing_or_is_away() {
     drop(producer);
 
     // Outcomes wait for the end of the alarm.
-    block_in_place(|| node.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]));
+    block_in_place(|| node.alarm());
     let flags = ["--concurrency", "4", "--grace", "1s"];
     let worker = world.worker("blocked", &flags).await;
     let ran = async || (!world.journal().runs().is_empty()).then_some(());
     eventually("the worker runs what it holds", ran).await;
     let blocked = worker.stop().await;
-    block_in_place(|| node.ctl(&["set_vm_memory_high_watermark", "0.4"]));
+    block_in_place(|| node.calm());
 
     // The gate is the last, so it runs alone, and ends after the broker.
     let worker = world.worker("alone", &["--grace", "5s"]).await;
