@@ -60,6 +60,8 @@ fn alone(envelope: &Envelope, redelivered: bool) -> Received {
     }
 }
 
+/// What becomes of a task that does not simply succeed is boxed: each task that is
+/// here has a future as large as the largest way it may take, and thousands are.
 impl Engine {
     /// Runs a task in as many `slots` once there is room for it.
     pub(super) async fn start(&self, task: TaskDelivery, slots: u32) {
@@ -69,12 +71,14 @@ impl Engine {
         let room = tokio::select! {
             biased;
             room = self.room(entry, slots) => room,
-            () = sleep_until(task.latest_start(entry).into()) => return self.hand_back(task).await,
+            () = sleep_until(task.latest_start(entry).into()) => {
+                return Box::pin(self.hand_back(task)).await;
+            }
         };
         let Ok(room) = room else {
             // The worker stops: the task goes back.
             Tally::add(&self.tally.returned, 1);
-            return self.give_back(task).await;
+            return Box::pin(self.give_back(task)).await;
         };
         if task.token.is_lost() {
             // It is delivered again, maybe to another worker; to run it here as
@@ -82,10 +86,10 @@ impl Engine {
             return;
         }
         if Instant::now() >= task.latest_start(entry) {
-            return self.hand_back(task).await;
+            return Box::pin(self.hand_back(task)).await;
         }
         if let Some(Triage::Dead(reason, detail)) = triage::expired(&task.envelope, now()) {
-            return self.dead(task, reason, &detail).await;
+            return Box::pin(self.dead(task, reason, &detail)).await;
         }
         let envelope = &task.envelope;
         let span = tracing::info_span!(
@@ -116,11 +120,11 @@ impl Engine {
             }
             Executed::CutOff => {
                 Tally::add(&self.tally.cut_off, 1);
-                self.give_back(task).await;
+                Box::pin(self.give_back(task)).await;
             }
             Executed::Wedged => {
                 self.end_wedged();
-                self.wedged(task, past).await;
+                Box::pin(self.wedged(task, past)).await;
             }
         }
     }
@@ -238,10 +242,12 @@ impl Engine {
                 report
             }
             Settlement::Failure(status, failure) => record::failed(report(status), failure),
-            Settlement::Dead(reason, detail) => return self.dead(task, reason, &detail).await,
+            Settlement::Dead(reason, detail) => {
+                return Box::pin(self.dead(task, reason, &detail)).await;
+            }
             Settlement::Retry(failure, delay) => {
                 let report = record::failed(report(Status::Retrying), failure);
-                return self.retry(task, past, report, delay).await;
+                return Box::pin(self.retry(task, past, report, delay)).await;
             }
         };
         let reply_to = self.reply_to(&task.envelope);

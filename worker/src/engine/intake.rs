@@ -88,20 +88,18 @@ impl Engine {
         let identity = match identity {
             Ok(identity) => identity,
             Err(error @ DecodeError::Version { .. }) => {
-                self.park_newer(token, &received, &chain(&error), &queue)
-                    .await;
-                return;
+                let detail = chain(&error);
+                return Box::pin(self.park_newer(token, &received, &detail, &queue)).await;
             }
             Err(error) => {
                 let (reason, detail) = (Reason::from(&error), chain(&error));
-                self.bury(token, &received, reason, &detail, &queue).await;
+                Box::pin(self.bury(token, &received, reason, &detail, &queue)).await;
                 return;
             }
         };
         match triage::whole(&received, &identity, &queue) {
             Whole::Split | Whole::Name => {
-                self.publish_singly(token, &received, &identity, &queue)
-                    .await;
+                Box::pin(self.publish_singly(token, &received, &identity, &queue)).await;
             }
             Whole::Tasks => self.attend_all(token, received, identity, queue).await,
         }
@@ -174,7 +172,9 @@ impl Engine {
             Triage::Run => return self.start(task, 1).await,
             // In its turn all the room is its own.
             Triage::RunAlone => return self.start(task, 0).await,
-            Triage::Dead(reason, detail) => return self.dead(task, reason, &detail).await,
+            Triage::Dead(reason, detail) => {
+                return Box::pin(self.dead(task, reason, &detail)).await;
+            }
             Triage::Suspect => {
                 tracing::warn!(task.id = %task.envelope.id, task.kind = %task.envelope.kind,
                     "task {} came back three times; it will run alone", task.envelope.id);
@@ -194,7 +194,7 @@ impl Engine {
             }
         };
         let is_suspect = to == Destination::Queue(QueueName::suspect());
-        self.send_on(task, &to).await;
+        Box::pin(self.send_on(task, &to)).await;
         if is_suspect {
             self.suspected.notify_one();
         }
