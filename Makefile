@@ -12,6 +12,10 @@ SEEDS ?= 1000000
 export SECONDS_EACH ?= 60
 # The packages of the workspace that need no broker for their tests.
 UNIT := --workspace --exclude homing-tests
+# Tests that are to be large have no limit of time.
+ifdef HOMING_TEST_SCALE
+export NEXTEST_PROFILE ?= long
+endif
 # Programs that tests start can be made to fail. Others cannot: what is built
 # without this has nothing of `faults/`.
 FAULTS := --features homing-tests/faults

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 use std::path::Path;
+use std::time::Duration;
 
 use homing_broker::Patience;
 use homing_collector::{CollectorConfig, CollectorError, Stopped};
@@ -12,7 +13,7 @@ use crate::exit::Exit;
 use crate::output::Talk;
 use crate::settings::{Link, Setting, Settings};
 use crate::stop::Stop;
-use crate::time::grouped;
+use crate::time::{grouped, parse_duration};
 use crate::trouble::Trouble;
 
 const EXAMPLES: &str = "\
@@ -37,6 +38,16 @@ pub(crate) struct CollectorArgs {
         default_value_t = CollectorConfig::default().prefetch
     )]
     prefetch: NonZeroU16,
+
+    /// How long it has to work well before it takes what is in quarantine
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HOMING_COLLECTOR_QUARANTINE_AFTER",
+        default_value = "1m",
+        value_parser = parse_duration
+    )]
+    quarantine_after: Duration,
 }
 
 pub(crate) async fn run(args: CollectorArgs, settings: &Settings) -> Result<Exit, Trouble> {
@@ -46,6 +57,7 @@ pub(crate) async fn run(args: CollectorArgs, settings: &Settings) -> Result<Exit
     announce(&link, &store, talk).await?;
     let config = CollectorConfig {
         prefetch: args.prefetch,
+        quarantine_after: args.quarantine_after,
         ..CollectorConfig::default()
     };
 

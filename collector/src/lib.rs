@@ -80,16 +80,13 @@ pub async fn run(
     let Some(writer) = open(store, stop.as_mut()).await? else {
         return Ok(Stopped { stored: 0 });
     };
-    let consumers = async {
-        Ok::<_, CollectorError>(Consumers {
-            results: broker.consumer(Source::Results, config.prefetch).await?,
-            dead: broker.consumer(Source::Dead, config.prefetch_dead).await?,
-            quarantine: Quarantine::new(Arc::clone(&broker), config.quarantine_after),
-            strays: Strays::new(Arc::clone(&broker)),
-        })
+    let links = async {
+        let results = broker.consumer(Source::Results, config.prefetch).await?;
+        let dead = broker.consumer(Source::Dead, config.prefetch_dead).await?;
+        Ok::<_, CollectorError>((results, dead))
     };
-    let mut consumers = tokio::select! {
-        consumers = consumers => consumers?,
+    let (results, dead) = tokio::select! {
+        links = links => links?,
         () = stop.as_mut() => return Ok(Stopped { stored: 0 }),
     };
     tracing::info!(
@@ -99,6 +96,14 @@ pub async fn run(
         broker.place(),
     );
     let mut thread = WriteThread::start(writer);
+    let quarantine =
+        Quarantine::start(Arc::clone(&broker), config.quarantine_after, thread.tries());
+    let mut consumers = Consumers {
+        results,
+        dead,
+        quarantine,
+        strays: Strays::new(Arc::clone(&broker)),
+    };
     let received = consumers
         .receive(broker.topology(), &mut thread, stop)
         .await;

@@ -3,125 +3,126 @@
 //!
 //! RabbitMQ counts each time a collector died while it held a letter, whatever it
 //! died of, so most of them are innocent. One of them may not be. So a collector
-//! that has worked well for a while takes them one at a time, and one that has
-//! ended collectors three times from here stays where it is, with those behind
-//! it, for an operator to look at.
+//! that has worked well for a while takes them one at a time, and notes in the
+//! store that it does before anything else is done with one: what RabbitMQ counts
+//! goes on from queue to queue on some versions and begins anew on others. One
+//! that was taken ten times stays where it is, with those behind it, for an
+//! operator to look at.
 
-use std::future::pending;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use homing_broker::{Broker, BrokerError, Consumer, Delivery, Source};
-use homing_protocol::topology::Topology;
-use tokio::time::{Instant, sleep_until};
+use homing_protocol::{Digest, Received};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
-/// Returns from which a letter may be what ends collectors.
-const RETURNS_MAX: u32 = 3;
+use crate::write::Tries;
 
-/// The link to the quarantine, from the time on that there is one.
+/// Tries from which a letter may be what ends collectors.
+const TRIES_MAX: u32 = 10;
+
+/// The pause after a try that could not be noted.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// Receives from the quarantine. What waits for something there is a task of its
+/// own, so that whoever waits for a letter may cease to, without a try.
 pub(crate) struct Quarantine {
-    broker: Arc<dyn Broker>,
-    opens_at: Instant,
-    state: State,
-}
-
-enum State {
-    /// It is not time yet.
-    Waiting,
-    Open(Consumer),
-    /// Not permitted, or what comes first there is not to be touched; its delivery
-    /// is held, so that nothing else comes.
-    Closed {
-        _held: Option<Box<(Consumer, Delivery)>>,
-    },
+    letters: mpsc::Receiver<Delivery>,
+    taking: JoinHandle<()>,
 }
 
 impl Quarantine {
-    pub(crate) fn new(broker: Arc<dyn Broker>, after: Duration) -> Self {
-        Self {
-            broker,
-            opens_at: Instant::now() + after,
-            state: State::Waiting,
-        }
+    /// Takes letters `after` a while.
+    pub(crate) fn start(broker: Arc<dyn Broker>, after: Duration, tries: Tries) -> Self {
+        let (ready, letters) = mpsc::channel(1);
+        // Ends once `letters` is gone; `close` waits for it.
+        let taking = tokio::spawn(take(broker, after, tries, ready));
+        Self { letters, taking }
     }
 
-    /// The next letter, as it was before it came here.
-    pub(crate) async fn recv(&mut self, topology: &Topology) -> Delivery {
-        loop {
-            let received = match &mut self.state {
-                State::Closed { .. } => pending().await,
-                State::Open(consumer) => consumer.recv().await,
-                State::Waiting => {
-                    sleep_until(self.opens_at).await;
-                    self.open().await;
-                    continue;
-                }
-            };
-            let Some(mut delivery) = received else {
-                self.state = State::Closed { _held: None };
-                continue;
-            };
-            if delivery.received.delivery_count >= RETURNS_MAX {
-                self.leave(delivery);
-                continue;
-            }
-            let dead = topology.dead();
-            delivery.received.deaths.retain(|death| death.queue != dead);
-            return delivery;
-        }
+    /// The next letter; `None` if there will be none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost, and no try is counted.
+    pub(crate) async fn recv(&mut self) -> Option<Delivery> {
+        self.letters.recv().await
     }
 
-    async fn open(&mut self) {
-        let opened = self
-            .broker
-            .consumer(Source::Quarantine, NonZeroU16::MIN)
-            .await;
-        self.state = match opened {
-            Ok(consumer) => State::Open(consumer),
-            Err(error) => {
-                say_unopened(&error);
-                State::Closed { _held: None }
-            }
-        };
-    }
-
-    fn leave(&mut self, delivery: Delivery) {
-        tracing::error!(
-            message.id = delivery.received.properties.message_id,
-            "a dead letter in quarantine may end the collectors that take it: it was returned {} \
-             times from there, so it stays, and so does what is behind it; look at it with \
-             RabbitMQ's own tools, and remove it",
-            delivery.received.delivery_count,
-        );
-        let state = std::mem::replace(&mut self.state, State::Closed { _held: None });
-        if let State::Open(consumer) = state {
-            let _held = Some(Box::new((consumer, delivery)));
-            self.state = State::Closed { _held };
-        }
-    }
-
-    /// What receives, to be held while the store cannot be written.
-    pub(crate) const fn consumer(&self) -> Option<&Consumer> {
-        match &self.state {
-            State::Open(consumer) => Some(consumer),
-            State::Waiting | State::Closed { .. } => None,
-        }
-    }
-
-    /// Receives no more.
+    /// Receives no more; what was not taken goes back.
     pub(crate) fn stop(&mut self) {
-        if let State::Open(consumer) = &mut self.state {
-            consumer.stop();
-        }
+        self.letters.close();
+        while self.letters.try_recv().is_ok() {}
     }
 
     /// Waits until the broker has every answer.
-    pub(crate) async fn close(self) {
-        if let State::Open(consumer) = self.state {
+    pub(crate) async fn close(mut self) {
+        self.stop();
+        let _panicked = self.taking.await;
+    }
+}
+
+async fn take(
+    broker: Arc<dyn Broker>,
+    after: Duration,
+    tries: Tries,
+    ready: mpsc::Sender<Delivery>,
+) {
+    let open = async {
+        sleep(after).await;
+        broker.consumer(Source::Quarantine, NonZeroU16::MIN).await
+    };
+    let opened = tokio::select! {
+        opened = open => opened,
+        () = ready.closed() => return,
+    };
+    match opened {
+        Ok(mut consumer) => {
+            tokio::select! {
+                () = pass_on(&mut consumer, &tries, &ready) => {}
+                () = ready.closed() => {}
+            }
             consumer.close().await;
         }
+        Err(error) => say_unopened(&error),
     }
+}
+
+/// Passes letters on, until one comes that is to stay.
+async fn pass_on(consumer: &mut Consumer, tries: &Tries, ready: &mpsc::Sender<Delivery>) {
+    while let Some(delivery) = consumer.recv().await {
+        let letter = identity(&delivery.received);
+        let tries = loop {
+            match tries.note(letter).await {
+                Some(tries) => break tries,
+                None => sleep(PAUSE).await,
+            }
+        };
+        if tries > TRIES_MAX {
+            return say_left(&delivery.received);
+        }
+        if ready.send(delivery).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells one letter from another by what nothing can go wrong with.
+fn identity(letter: &Received) -> Digest {
+    let id = letter.properties.message_id.as_deref().unwrap_or_default();
+    Digest::of(&[id.as_bytes(), &letter.body].concat())
+}
+
+fn say_left(letter: &Received) {
+    tracing::error!(
+        message.id = letter.properties.message_id,
+        "a dead letter in quarantine may end the collectors that take it: it was taken \
+         {TRIES_MAX} times and never stored, so it stays, and so does what is behind it; look at \
+         it with RabbitMQ's own tools, and remove it",
+    );
 }
 
 fn say_unopened(error: &BrokerError) {

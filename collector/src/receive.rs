@@ -111,13 +111,8 @@ impl Consumers {
 
     /// Asks for nothing more while the store cannot be written.
     fn follow(&self, stalls: &mut watch::Receiver<bool>) {
-        let consumers = [
-            Some(&self.results),
-            Some(&self.dead),
-            self.quarantine.consumer(),
-        ];
         let stalled = *stalls.borrow_and_update();
-        for consumer in consumers.into_iter().flatten() {
+        for consumer in [&self.results, &self.dead] {
             if stalled {
                 consumer.hold();
             } else {
@@ -144,7 +139,12 @@ impl Consumers {
                 return deliveries.into_iter().map(item).collect();
             }
             delivery = self.dead.recv() => delivery.ok_or_else(|| ended(topology.dead()))?,
-            delivery = self.quarantine.recv(topology) => delivery,
+            Some(mut delivery) = self.quarantine.recv() => {
+                // It is as it was before it came here.
+                let dead = topology.dead();
+                delivery.received.deaths.retain(|death| death.queue != dead);
+                delivery
+            }
         };
         let now = Timestamp::from(SystemTime::now());
         let letter = decode::dead(delivery.received, topology, now);

@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use homing_broker::Token;
 use homing_faults::{Point, Sabotage, crash_point, is_broken};
-use homing_protocol::{Proof, Timestamp, chain};
+use homing_protocol::{Digest, Proof, Timestamp, chain};
 use homing_store::{Committed, Entry, StoreError, Writer};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::refused;
@@ -39,10 +39,19 @@ pub(crate) struct Item {
     pub(crate) token: Token,
 }
 
+/// What the thread is asked to do.
+enum Job {
+    Store(Item),
+    /// To note that a letter is taken from quarantine, and to tell how often it
+    /// was. Without an answer that cannot be noted now.
+    NoteTry(Digest, oneshot::Sender<u32>),
+}
+
 /// What writes groups; a store, or in a test one that fails.
 trait Sink {
     type Proof: Proof;
     fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Self::Proof, StoreError>;
+    fn note_try(&mut self, letter: &Digest) -> Result<u32, StoreError>;
     /// Opens it anew, after an error that may be of the connection.
     fn reopen(&mut self) -> Result<(), StoreError>;
 }
@@ -54,6 +63,10 @@ impl Sink for Writer {
         Self::write(self, entries, now)
     }
 
+    fn note_try(&mut self, letter: &Digest) -> Result<u32, StoreError> {
+        Self::note_try(self, letter)
+    }
+
     fn reopen(&mut self) -> Result<(), StoreError> {
         Self::reopen(self)
     }
@@ -62,7 +75,7 @@ impl Sink for Writer {
 /// The handle of the thread. Dropped, the thread writes what it has and ends.
 #[derive(Debug)]
 pub(crate) struct WriteThread {
-    items: mpsc::Sender<Item>,
+    jobs: mpsc::Sender<Job>,
     /// Never sent to: that it is gone tells the thread to try no longer.
     patience: Sender<()>,
     stalls: watch::Receiver<bool>,
@@ -71,15 +84,15 @@ pub(crate) struct WriteThread {
 
 impl WriteThread {
     pub(crate) fn start(writer: Writer) -> Self {
-        let (items, rx) = mpsc::channel(QUEUE_MAX);
+        let (jobs, rx) = mpsc::channel(QUEUE_MAX);
         let (patience, ended) = channel();
         let (stalled, stalls) = watch::channel(false);
         let patient = Patient { ended, stalled };
         Self {
-            items,
+            jobs,
             patience,
             stalls,
-            // Joined by `end`; ends by itself once `items` is gone.
+            // Joined by `end`; ends by itself once `jobs` is gone.
             thread: tokio::task::spawn_blocking(move || write_all(writer, rx, &patient)),
         }
     }
@@ -92,24 +105,45 @@ impl WriteThread {
     /// Hands `item` over, once there is room. If the thread has ended, the
     /// item's delivery goes back to its queue.
     pub(crate) async fn store(&self, item: Item) {
-        let _back = self.items.send(item).await;
+        let _back = self.jobs.send(Job::Store(item)).await;
+    }
+
+    /// What notes that letters are taken from quarantine.
+    pub(crate) fn tries(&self) -> Tries {
+        Tries(self.jobs.downgrade())
     }
 
     /// Waits until the thread has ended by itself: the store failed for good.
     pub(crate) async fn ended(&self) {
-        self.items.closed().await;
+        self.jobs.closed().await;
     }
 
     /// Waits until everything handed over is stored, or cannot be now. Answers
     /// how many entries the thread stored in all.
     pub(crate) async fn end(self) -> Result<u64, StoreError> {
-        drop((self.items, self.patience));
+        drop((self.jobs, self.patience));
         match self.thread.await {
             Ok(ended) => ended,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime is shutting down: nobody polls this any more.
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+/// Notes, in the store, that letters are taken from quarantine.
+#[derive(Clone, Debug)]
+pub(crate) struct Tries(mpsc::WeakSender<Job>);
+
+impl Tries {
+    /// Notes one more of this letter. Answers how many that makes; `None` if it
+    /// cannot be noted now.
+    pub(crate) async fn note(&self, letter: Digest) -> Option<u32> {
+        let (answer, tries) = oneshot::channel();
+        let jobs = self.0.upgrade()?;
+        jobs.send(Job::NoteTry(letter, answer)).await.ok()?;
+        drop(jobs);
+        tries.await.ok()
     }
 }
 
@@ -123,12 +157,19 @@ struct Patient {
 
 fn write_all(
     mut sink: impl Sink,
-    mut items: mpsc::Receiver<Item>,
+    mut jobs: mpsc::Receiver<Job>,
     patient: &Patient,
 ) -> Result<u64, StoreError> {
-    let mut stored = 0;
-    while let Some(first) = items.blocking_recv() {
-        let (entries, mut tokens) = group(first, &mut items);
+    let (mut stored, mut next) = (0, None);
+    while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
+        let first = match job {
+            Job::Store(item) => item,
+            Job::NoteTry(letter, answer) => {
+                note_try(&mut sink, &letter, answer);
+                continue;
+            }
+        };
+        let (entries, mut tokens) = group(first, &mut jobs, &mut next);
         crash_point(Point::CollectorBeforeWrite);
         if is_broken(Sabotage::AckBeforeCommit) {
             tokens.drain(..).for_each(|token| token.ack(&Forged));
@@ -152,8 +193,23 @@ struct Forged;
 
 impl Proof for Forged {}
 
-/// `first` and what is there already.
-fn group(first: Item, items: &mut mpsc::Receiver<Item>) -> (Vec<Entry>, Vec<Token>) {
+fn note_try(sink: &mut impl Sink, letter: &Digest, answer: oneshot::Sender<u32>) {
+    match sink.note_try(letter) {
+        // Whoever asked may have gone.
+        Ok(tries) => _ = answer.send(tries),
+        Err(error) => tracing::warn!(
+            error = chain(&error),
+            "what is in quarantine waits until the store can be written",
+        ),
+    }
+}
+
+/// `first` and what is there already, up to a job of another sort.
+fn group(
+    first: Item,
+    jobs: &mut mpsc::Receiver<Job>,
+    other: &mut Option<Job>,
+) -> (Vec<Entry>, Vec<Token>) {
     let (mut entries, mut tokens, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut next = Some(first);
     while let Some(item) = next {
@@ -161,7 +217,13 @@ fn group(first: Item, items: &mut mpsc::Receiver<Item>) -> (Vec<Entry>, Vec<Toke
         entries.extend(item.entries);
         tokens.push(item.token);
         let full = entries.len() >= GROUP_ENTRIES_MAX || bytes >= GROUP_BYTES_MAX;
-        next = if full { None } else { items.try_recv().ok() };
+        next = match if full { None } else { jobs.try_recv().ok() } {
+            Some(Job::Store(item)) => Some(item),
+            job => {
+                *other = job;
+                None
+            }
+        };
     }
     (entries, tokens)
 }
@@ -292,6 +354,10 @@ mod tests {
                 .map(|()| Stored)
         }
 
+        fn note_try(&mut self, _: &Digest) -> Result<u32, StoreError> {
+            unreachable!("nothing is in quarantine")
+        }
+
         fn reopen(&mut self) -> Result<(), StoreError> {
             Ok(())
         }
@@ -387,6 +453,10 @@ mod tests {
             }
             self.stored.extend_from_slice(entries);
             Ok(Stored)
+        }
+
+        fn note_try(&mut self, _: &Digest) -> Result<u32, StoreError> {
+            unreachable!("nothing is in quarantine")
         }
 
         fn reopen(&mut self) -> Result<(), StoreError> {

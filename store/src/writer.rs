@@ -1,6 +1,6 @@
 use std::fmt;
 
-use homing_protocol::{BatchRecord, DeadLetter, Proof, Report, Timestamp};
+use homing_protocol::{BatchRecord, DeadLetter, Digest, Proof, Report, Timestamp};
 
 use crate::error::StoreError;
 use crate::sqlite;
@@ -105,6 +105,16 @@ impl Writer {
     pub fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Committed, StoreError> {
         self.0.write(entries, now)?;
         Ok(Committed(()))
+    }
+
+    /// Notes, before anything is done with it, that a letter was taken from
+    /// quarantine. Answers how often it was, by now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it cannot be noted. The same call can be made again.
+    pub fn note_try(&mut self, letter: &Digest) -> Result<u32, StoreError> {
+        self.0.note_try(letter)
     }
 
     /// Opens what is at the store's path now, after an error that may be of the

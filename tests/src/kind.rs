@@ -151,6 +151,20 @@ pub struct Gate {
 }
 kind!(Gate, "test.gate", (), AnyError, Policy::DEFAULT);
 
+/// Waits for a file, one at a time.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Single {
+    /// The file.
+    pub file: PathBuf,
+}
+kind!(
+    Single,
+    "test.single",
+    (),
+    AnyError,
+    Policy::DEFAULT.concurrency_max(1)
+);
+
 /// Waits for a file, and takes a thread for it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Block {

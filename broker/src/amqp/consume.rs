@@ -100,6 +100,7 @@ impl ConsumeLink {
     }
 
     fn wish(&mut self) -> Wish {
+        self.dropped |= self.end.wish.has_changed().is_err();
         let wish = *self.end.wish.borrow_and_update();
         if self.dropped { Wish::Stop } else { wish }
     }
@@ -107,6 +108,12 @@ impl ConsumeLink {
     /// How many messages a subscription that begins now asks for.
     fn wanted(&self) -> u16 {
         self.caution.prefetch(self.share.messages())
+    }
+
+    /// Says whether nothing comes, of a link that has nothing open.
+    fn rests(&mut self) {
+        let held = self.wish() != Wish::Receive;
+        self.end.quiet.send_replace(held);
     }
 
     /// Waits until something else is wished.
@@ -205,7 +212,10 @@ impl ConsumeLink {
     /// up to one that amqprs reads as well.
     async fn look(&mut self, generation: &Generation) -> io::Result<()> {
         let mut plain = Plain::open(&self.settings.url, generation.address).await?;
-        while let Some(found) = plain.get(&self.queue).await? {
+        // Whoever is not wished to receive returns what it gets.
+        while self.wish() == Wish::Receive
+            && let Some(found) = plain.get(&self.queue).await?
+        {
             let (tag, read) = (found.tag, read(&found.properties));
             let Some(problem) = read.problem.clone() else {
                 self.deliver_plain(&mut plain, found, read).await?;
@@ -241,7 +251,8 @@ impl ConsumeLink {
             received: from_plain(found, read),
             token: Token::new(tag, commands),
         };
-        let _returned = self.end.deliveries.send(delivery);
+        // Without its handle the delivery is dropped here, which is its answer.
+        drop(self.end.deliveries.send(delivery));
         let answer = tokio::select! {
             Some(Command::Answer(_, answer)) = said.recv() => answer,
             error = plain.ended() => return Err(error),
@@ -258,8 +269,7 @@ impl ConsumeLink {
         mut events: Events,
         up: Up<'_>,
     ) -> Result<(), End> {
-        // Not before it is seen to be held, with nothing open.
-        self.end.quiet.send_replace(false);
+        self.rests();
         if self.caution.is_stuck() && self.wish() == Wish::Receive {
             up.done();
             let looked = self.look(generation).await;
@@ -360,7 +370,11 @@ impl Serve for ConsumeLink {
     }
 
     async fn idle(&mut self) {
-        while self.wish() != Wish::Stop {
+        loop {
+            self.rests();
+            if self.wish() == Wish::Stop {
+                return;
+            }
             self.wish_changed().await;
         }
     }

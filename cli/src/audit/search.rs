@@ -21,11 +21,13 @@
 //! no task that moved in a circle before that look is overlooked.
 //!
 //! Without circles the way goes forward only: out of a delay queue as the search
-//! begins, `tasks`, `tasks.suspect`, `dead` or `results`, then `quarantine` or
-//! the store. A look by the management API tells of each queue how it was at some
-//! moment since the look before, since looks are `age` apart. A task that one
-//! look overlooks has moved forward meanwhile. There are four moves from the
-//! first place to the last, so one of [`LOOKS`] looks sees it.
+//! begins, `dead` if its queue was not found, `tasks`, `tasks.suspect`, `dead`,
+//! `quarantine`, `dead` again, then `results` or the store. (The way back from
+//! `quarantine` is open once a collector has lived for a minute, longer than a
+//! letter takes to come there again.) A look by the management API tells of each
+//! queue how it was at some moment since the look before, since looks are `age`
+//! apart. A task that one look overlooks has moved forward meanwhile. There are
+//! seven moves from the first place to the last, so one of [`LOOKS`] looks sees it.
 //!
 //! What came to the store meanwhile is not missing: the caller reads the store
 //! again after the search, and calls lost only what did not change.
@@ -42,7 +44,7 @@ use crate::management::Management;
 use crate::settings::Link;
 
 /// Looks by the management API: one more than a task can move forward.
-pub(crate) const LOOKS: u32 = 5;
+pub(crate) const LOOKS: u32 = 8;
 
 /// The shortest delay there is: the lowest level's time to live.
 const DELAY_MIN: Duration = Duration::from_secs(1);

@@ -78,15 +78,18 @@ async fn outcome(
     let store = settings.open_store().await.ok();
     let stored = async {
         match &store {
-            Some(store) => store.closed(id).await,
+            // A store that cannot be read says nothing; the worker still may.
+            Some(store) => match store.closed(id).await {
+                Ok(record) => record,
+                Err(_) => std::future::pending().await,
+            },
             None => std::future::pending().await,
         }
     };
     let pushed = tokio::select! {
         biased;
         pushed = reply.report() => pushed,
-        stored = stored => {
-            let record = stored.map_err(|error| Trouble::store(&error))?;
+        record = stored => {
             wait::answer(&RecordLine::stored(&record), record.report.status, output, talk)?;
             return Ok(exit(record.report.status));
         }

@@ -18,7 +18,7 @@ const APPLICATION_ID: i32 = 0x484F_4D47;
 const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_store.sql"),
     include_str!("migrations/0002_repairs.sql"),
-    include_str!("migrations/0003_ids.sql"),
+    include_str!("migrations/0003_ids_tries.sql"),
 ];
 
 /// The schema after all steps.

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use homing_faults::{Point, crash_point};
-use homing_protocol::Timestamp;
+use homing_protocol::{Digest, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::fault::{Answer, Fault};
@@ -80,6 +80,17 @@ impl Writer {
             return Err(StoreError::Gone { path });
         }
         committed.map_err(|fault| fault.at(&self.path))
+    }
+
+    /// Counts one more try of `letter`, on disk when this returns. Answers how many
+    /// that makes.
+    pub(crate) fn note_try(&mut self, letter: &Digest) -> Result<u32, StoreError> {
+        let sql = "INSERT INTO quarantine_tries (letter, tries) VALUES (?1, 1)
+                   ON CONFLICT (letter) DO UPDATE SET tries = tries + 1 RETURNING tries";
+        let tries = self
+            .connection
+            .query_row(sql, [&letter.as_bytes()[..]], |row| row.get(0));
+        tries.map_err(|error| Fault::from(error).at(&self.path))
     }
 
     fn commit(&mut self, entries: &[Entry], now: Timestamp) -> Answer<()> {

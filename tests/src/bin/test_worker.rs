@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use homing_tests::kind::{
     Abort, Again, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Jam, JamBy, Later, Odd,
-    Panic, PanicWith, Refuse, Secret, Sleep, Slow, Small, TooLittle,
+    Panic, PanicWith, Refuse, Secret, Single, Sleep, Slow, Small, TooLittle,
 };
 use homing_tests::{Journal, JournalWriter};
 use homing_worker::{Attempt, AttemptError, Worker, worker_main};
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             .handler(abort)
             .blocking_handler(die)
             .handler(gate)
+            .handler(single)
             .blocking_handler(block)
             .handler(slow)
             .blocking_handler(hang)
@@ -137,8 +138,16 @@ fn overflow(depth: u64) -> u64 {
 }
 
 async fn gate(task: Gate, attempt: Runs) -> Result<(), AttemptError> {
+    opened(&task.file, &attempt).await
+}
+
+async fn single(task: Single, attempt: Runs) -> Result<(), AttemptError> {
+    opened(&task.file, &attempt).await
+}
+
+async fn opened(file: &Path, attempt: &Runs) -> Result<(), AttemptError> {
     attempt.state().began(attempt.task_id())?;
-    while !task.file.exists() {
+    while !file.exists() {
         tokio::time::sleep(LOOK).await;
     }
     Ok(attempt.state().ended(attempt.task_id())?)

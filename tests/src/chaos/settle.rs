@@ -27,11 +27,13 @@ pub async fn settle(
     let mut findings = oracle.check(&claims).await;
     if let Some(stuck) = stuck {
         findings.add("I6", stuck);
+        // Else none waited for a moment. What is in a worker then may go to another
+        // queue the next, and is seen after the next load if it stays there.
+        fleet.world.check_queues(&mut findings).await;
     }
     for trouble in std::mem::take(&mut fleet.trouble) {
         findings.add("I6", trouble);
     }
-    fleet.world.check_queues(&mut findings).await;
     if findings.is_clean() {
         fleet.submissions.iter().for_each(|each| each.forget());
     }

@@ -1,11 +1,9 @@
 //! What the collector makes of what arrives, whatever arrives.
 
 use std::collections::HashSet;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use homing_broker::{Publisher, Window};
-use homing_collector::CollectorConfig;
-use homing_faults::{CRASH_VARIABLE, Point, is_enabled};
 use homing_protocol::{
     ContentType, Destination, Envelope, Message, Payload, Properties, Reason, Report, Run, Status,
     Task, TaskKind, Timestamp, encode_reports,
@@ -20,7 +18,7 @@ fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
 }
 
-fn envelope(n: u64) -> Envelope {
+pub(crate) fn envelope(n: u64) -> Envelope {
     let payload = Payload::encode("a payload", &Echo { n }, ContentType::Json, 1_000);
     let id = uuid::Uuid::now_v7().into();
     let kind: TaskKind = Echo::KIND.parse().unwrap();
@@ -28,7 +26,7 @@ fn envelope(n: u64) -> Envelope {
 }
 
 /// What a worker would say of an attempt at this task.
-fn report(envelope: &Envelope, status: Status, attempt: u32) -> Report {
+pub(crate) fn report(envelope: &Envelope, status: Status, attempt: u32) -> Report {
     let mut report = Report::new(envelope, status, "tasks", now());
     report.attempt = attempt;
     report.attempts_max = 5;
@@ -40,7 +38,7 @@ fn report(envelope: &Envelope, status: Status, attempt: u32) -> Report {
     report
 }
 
-fn message(report: &Report, key: u8) -> Message {
+pub(crate) fn message(report: &Report, key: u8) -> Message {
     let to = Destination::Results { key };
     let id = uuid::Uuid::now_v7().to_string();
     encode_reports(std::slice::from_ref(report), to, id, now()).unwrap()
@@ -50,7 +48,7 @@ async fn publisher(world: &World) -> Publisher {
     world.broker().publisher(Window::DEFAULT).await.unwrap()
 }
 
-async fn publish(world: &World, messages: impl IntoIterator<Item = Message>) {
+pub(crate) async fn publish(world: &World, messages: impl IntoIterator<Item = Message>) {
     let publisher = publisher(world).await;
     for message in messages {
         publisher.publish(message).await.unwrap().await.unwrap();
@@ -214,54 +212,6 @@ async fn a_store_that_somebody_else_locks_delays_outcomes_and_loses_none() {
         has_status(&store, envelope, Status::Succeeded).await;
     }
     assert_eq!(collector.stop().await, 0);
-    assert_eq!(world.waiting().await, []);
-}
-
-/// Collectors that die for reasons of their own count against what they hold.
-#[tokio::test]
-async fn what_collectors_died_over_ten_times_is_stored_by_one_that_works() {
-    const DEAD: u64 = 3;
-    assert!(is_enabled(), "run the tests by `make test`");
-    let world = World::start().await;
-    let nobody = |n| Message {
-        properties: Properties {
-            kind: Some("no kind at all".to_owned()),
-            ..envelope(n)
-                .to_message(Destination::Dead, n.to_string())
-                .properties
-        },
-        ..envelope(n).to_message(Destination::Dead, n.to_string())
-    };
-    publish(&world, (0..DEAD).map(nobody)).await;
-    let crash = [(CRASH_VARIABLE, Point::StoreBegun.name())];
-    while world.ready("quarantine").await < DEAD {
-        let mut dying = world.start_program_with("dying", HOMING, &["collector"], &crash);
-        assert_eq!(dying.ended().await, -1, "{}", dying.stderr());
-    }
-
-    let config = CollectorConfig {
-        quarantine_after: Duration::ZERO,
-        ..CollectorConfig::default()
-    };
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let (broker, url) = (world.broker(), world.store_url());
-    let collecting = tokio::spawn(async move {
-        let stopped = async {
-            let _ended = stopped.await;
-        };
-        homing_collector::run(broker, &url, config, stopped).await
-    });
-    let store = world.store().await;
-    let letters = eventually("all are stored", async || {
-        let letters = store.dead(10).await.unwrap();
-        (letters.len() == DEAD as usize).then_some(letters)
-    });
-
-    for letter in letters.await {
-        assert_eq!(letter.reason, Reason::Unroutable, "{letter:?}");
-    }
-    stop.send(()).unwrap();
-    assert_eq!(collecting.await.unwrap().unwrap().stored, DEAD);
     assert_eq!(world.waiting().await, []);
 }
 

@@ -28,6 +28,7 @@ mod migration;
 mod poison;
 mod private_broker;
 mod private_broker_cluster;
+mod quarantine;
 mod raw;
 mod refusals;
 mod replay;

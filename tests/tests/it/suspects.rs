@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use homing_broker::Window;
 use homing_protocol::{Destination, QueueName, Reason, Status, Task, TaskId};
 use homing_store::{Record, Store};
-use homing_tests::kind::{Abort, Echo, Gate, Sleep};
+use homing_tests::kind::{Abort, Echo, Gate, Single, Sleep};
 use homing_tests::{
-    Books, Follower, Pipeline, Process, Raw, TEST_WORKER, World, eventually, scale, within,
+    Books, Follower, How, Pipeline, Process, Proxy, Raw, TEST_WORKER, World, eventually, scale,
+    within,
 };
 
 use crate::bundles::bundle;
+use crate::link_faults::world_behind;
 
 /// Tasks that do no harm.
 const INNOCENT: usize = 200;
@@ -195,6 +197,58 @@ async fn a_suspect_that_has_to_wait_does_not_stop_the_others() {
         let record = pipeline.closed(id).await;
         assert_eq!(record.report.status, Status::Succeeded);
     }
+}
+
+/// Whoever waits with the room of its kind in hand is not to be waited for.
+#[tokio::test]
+async fn a_suspect_of_a_kind_with_a_limit_runs_although_a_lost_task_waits_in_its_place() {
+    let proxy = Proxy::start(&World::broker_url());
+    let flags = ["--concurrency", "2", "--prefetch", "100"];
+    let pipeline = Pipeline::start_in(world_behind(&proxy).await, &flags).await;
+    let world = &pipeline.world;
+    let single = || Single {
+        file: world.gate("gate"),
+    };
+    let first = pipeline.submit(single()).await;
+    pipeline.began(first, 1).await;
+    let second = pipeline.submit(single()).await;
+    let suspect = suspected(world, single()).await;
+    // While they have it, what there is room for is not taken.
+    let held = async || {
+        pipeline.submit(Echo { n: 7 }).await;
+        (world.ready("tasks").await > 0).then_some(())
+    };
+    eventually("the suspects have their turn", held).await;
+
+    let links = proxy.open();
+    proxy.cut(How::Reset);
+    let back = async || (proxy.open() >= links).then_some(());
+    eventually("the links are back", back).await;
+    world.open_gate("gate");
+
+    for id in [first, second, suspect] {
+        let record = pipeline.closed(id).await;
+        assert_eq!(record.report.status, Status::Succeeded);
+    }
+    // What stands still here is over once a delivery has waited too long.
+    let said = pipeline.worker.stderr();
+    assert!(!said.contains("waited here so long"), "{said}");
+}
+
+#[tokio::test]
+async fn a_queue_that_is_gone_keeps_no_suspect_waiting() {
+    let big = "tasks.big".parse().unwrap();
+    let world = World::start_with(&World::broker_url(), vec![big]).await;
+    let pipeline = Pipeline::start_in(world, &["--queues", "tasks,tasks.big"]).await;
+    let world = &pipeline.world;
+    let gone = world.topology().namespace().name("tasks.big");
+    Raw::connect(&world.url).await.delete_queue(&gone).await;
+    pipeline.worker.says("the queue is gone").await;
+
+    let suspect = suspected(world, Echo { n: 7 }).await;
+
+    let record = pipeline.closed(suspect).await;
+    assert_eq!(record.report.status, Status::Succeeded);
 }
 
 #[derive(Clone, Copy, Debug)]

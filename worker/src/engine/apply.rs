@@ -149,15 +149,17 @@ impl Engine {
     }
 
     /// Room for an attempt: of its kind first, so that one that waits for its
-    /// kind takes nobody else's place. An error once the worker stops.
+    /// kind takes nobody else's place. Whoever needs no slot has all of them, and
+    /// so nothing else of its kind runs; what waits for room with that of its kind
+    /// in hand is not to be waited for. An error once the worker stops.
     async fn room(
         &self,
         entry: &KindEntry,
         slots: u32,
     ) -> Result<[Option<OwnedSemaphorePermit>; 2], AcquireError> {
         let of_kind = match entry.room.clone() {
-            Some(room) => Some(room.acquire_owned().await?),
-            None => None,
+            Some(room) if slots > 0 => Some(room.acquire_owned().await?),
+            _ => None,
         };
         let room = self.room.clone().acquire_many_owned(slots).await?;
         Ok([of_kind, Some(room)])

@@ -3,9 +3,10 @@
 
 use homing_protocol::{Reason, Status};
 use homing_tests::{Pipeline, Table};
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::cases::{Case, End, case, with_header, with_property};
-use super::{assert_good, letter, mix};
+use super::{assert_good, connect, letter, mix, publish};
 
 const MALFORMED: End = End::Dead(Reason::Malformed);
 
@@ -94,4 +95,23 @@ async fn a_message_that_ends_the_collectors_connections_is_stored() {
         assert_good(&mut pipeline, ids).await;
         assert_eq!(pipeline.world.waiting().await, []);
     }
+}
+
+#[tokio::test]
+async fn a_collector_that_holds_one_for_a_store_that_takes_nothing_ends_when_told_to() {
+    let pipeline = Pipeline::start(&[]).await;
+    let mut lock = Connection::open(pipeline.world.store_url().path()).unwrap();
+    let held = lock
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .unwrap();
+
+    let (url, killer) = (&pipeline.world.url, &killers()[0]);
+    let to = (&*pipeline.world.topology().results(), "7");
+    let mut raw = connect(url).await;
+    assert!(publish(&mut raw, url, to, &killer.properties, &killer.body).await);
+    let collector = pipeline.collector;
+    collector.says("it is stored with its properties").await;
+
+    assert_eq!(collector.stop().await, 0);
+    drop(held);
 }

@@ -71,8 +71,10 @@ async fn after_quick_deaths_a_consumer_has_its_prefetch_again_though_nothing_end
         let confirm = publisher.publish(message(n.to_string())).await.unwrap();
         confirm.await.unwrap();
     }
-    drop(consumer.recv().await);
+    let first = consumer.recv().await.unwrap();
     proxy.cut(How::Reset);
+    let lost = async || first.token.is_lost().then_some(());
+    eventually("the connection is seen to have ended", lost).await;
 
     let mut held = Vec::new();
     while held.len() < usize::from(PREFETCH) {

@@ -80,6 +80,6 @@ fn message(body: impl Into<Vec<u8>>) -> Message {
 }
 
 /// A world whose every link goes through the proxy.
-async fn world_behind(proxy: &Proxy) -> World {
+pub(crate) async fn world_behind(proxy: &Proxy) -> World {
     World::start_at(proxy.url()).await
 }
