@@ -75,11 +75,11 @@ build: ## Build `homing`, release
 	@cargo build --release --locked --package homing-cli
 
 .PHONY: workers
-workers: ## Run N worker processes against AMQP_URL (N=8, ARGS='--run KIND=COMMAND')
+workers: build ## Run N worker processes against AMQP_URL (N=8, ARGS='--run KIND=COMMAND')
 	@target/release/homing worker --processes $(N) $(if $(ARGS),$(ARGS),--run demo.words=examples/words.sh)
 
 .PHONY: tail
-tail: ## Print outcomes as they are stored
+tail: build ## Print outcomes as they are stored
 	@target/release/homing tail --follow $(ARGS)
 
 .PHONY: simulate

@@ -33,7 +33,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Has a runtime of its own, in each of its processes.
+    // Has a runtime of its own, in each of its processes.
     Worker(worker::StockWorkerArgs),
     #[command(flatten)]
     Other(OtherVerb),

@@ -139,10 +139,9 @@ impl Trouble {
             other => chain(other),
         };
         let (exit, fix) = match error {
-            PublishError::Unroutable { .. } => (
-                Exit::Config,
-                "create the queue: homing topology apply".to_owned(),
-            ),
+            PublishError::Unroutable { routing_key, .. } => {
+                (Exit::Config, create_queue(routing_key))
+            }
             PublishError::Denied { .. } => (
                 Exit::Denied,
                 "grant it: rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ"
@@ -287,5 +286,13 @@ impl fmt::Display for Trouble {
             writeln!(f, "{}", crate::clean::for_terminal(line))?;
         }
         Ok(())
+    }
+}
+/// How to create the queue that a routing key names, with or without namespace.
+fn create_queue(routing_key: &str) -> String {
+    let apply = "create the queue: homing topology apply";
+    match routing_key.find("tasks.") {
+        Some(at) => format!("{apply} --queues {}", &routing_key[at..]),
+        None => apply.to_owned(),
     }
 }

@@ -245,7 +245,7 @@ fn progress(talk: Talk) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);
-    let style = "{human_pos} of {human_len}  {wide_bar}  {percent} %  {per_sec}  eta {eta}  {msg}";
+    let style = "{human_pos} of {human_len}  {wide_bar}  {percent} %  {msg}";
     // The template is a literal of ours: a wrong one keeps the default look.
     bar.set_style(
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::write::Tries;
+use crate::write::{Tries, Try};
 
 /// Tries from which a letter may be what ends collectors.
 const TRIES_MAX: u32 = 10;
@@ -93,10 +93,14 @@ async fn take(
 
 /// Passes letters on, until one comes that is to stay.
 async fn pass_on(consumer: &mut Consumer, tries: &Tries, ready: &mpsc::Sender<Delivery>) {
+    let mut before = None;
     while let Some(delivery) = consumer.recv().await {
         let letter = identity(&delivery.received);
+        // Letters may be alike. Of the one before this process did not die.
+        let taken = Try { letter, before };
+        before = Some(letter);
         let tries = loop {
-            match tries.note(letter).await {
+            match tries.note(taken).await {
                 Some(tries) => break tries,
                 None => sleep(PAUSE).await,
             }

@@ -44,14 +44,22 @@ enum Job {
     Store(Item),
     /// To note that a letter is taken from quarantine, and to tell how often it
     /// was. Without an answer that cannot be noted now.
-    NoteTry(Digest, oneshot::Sender<u32>),
+    NoteTry(Try, oneshot::Sender<u32>),
+}
+
+/// That a letter is taken from quarantine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Try {
+    pub(crate) letter: Digest,
+    /// The one that was taken before, by this process.
+    pub(crate) before: Option<Digest>,
 }
 
 /// What writes groups; a store, or in a test one that fails.
 trait Sink {
     type Proof: Proof;
     fn write(&mut self, entries: &[Entry], now: Timestamp) -> Result<Self::Proof, StoreError>;
-    fn note_try(&mut self, letter: &Digest) -> Result<u32, StoreError>;
+    fn note_try(&mut self, taken: &Try) -> Result<u32, StoreError>;
     /// Opens it anew, after an error that may be of the connection.
     fn reopen(&mut self) -> Result<(), StoreError>;
 }
@@ -63,8 +71,8 @@ impl Sink for Writer {
         Self::write(self, entries, now)
     }
 
-    fn note_try(&mut self, letter: &Digest) -> Result<u32, StoreError> {
-        Self::note_try(self, letter)
+    fn note_try(&mut self, taken: &Try) -> Result<u32, StoreError> {
+        Self::note_try(self, &taken.letter, taken.before.as_ref())
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
@@ -136,12 +144,12 @@ impl WriteThread {
 pub(crate) struct Tries(mpsc::WeakSender<Job>);
 
 impl Tries {
-    /// Notes one more of this letter. Answers how many that makes; `None` if it
-    /// cannot be noted now.
-    pub(crate) async fn note(&self, letter: Digest) -> Option<u32> {
+    /// Notes one more of a letter. Answers how many that makes; `None` if it cannot
+    /// be noted now.
+    pub(crate) async fn note(&self, taken: Try) -> Option<u32> {
         let (answer, tries) = oneshot::channel();
         let jobs = self.0.upgrade()?;
-        jobs.send(Job::NoteTry(letter, answer)).await.ok()?;
+        jobs.send(Job::NoteTry(taken, answer)).await.ok()?;
         drop(jobs);
         tries.await.ok()
     }
@@ -164,8 +172,8 @@ fn write_all(
     while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
         let first = match job {
             Job::Store(item) => item,
-            Job::NoteTry(letter, answer) => {
-                note_try(&mut sink, &letter, answer);
+            Job::NoteTry(taken, answer) => {
+                note_try(&mut sink, &taken, answer);
                 continue;
             }
         };
@@ -193,8 +201,8 @@ struct Forged;
 
 impl Proof for Forged {}
 
-fn note_try(sink: &mut impl Sink, letter: &Digest, answer: oneshot::Sender<u32>) {
-    match sink.note_try(letter) {
+fn note_try(sink: &mut impl Sink, taken: &Try, answer: oneshot::Sender<u32>) {
+    match sink.note_try(taken) {
         // Whoever asked may have gone.
         Ok(tries) => _ = answer.send(tries),
         Err(error) => tracing::warn!(
@@ -354,7 +362,7 @@ mod tests {
                 .map(|()| Stored)
         }
 
-        fn note_try(&mut self, _: &Digest) -> Result<u32, StoreError> {
+        fn note_try(&mut self, _: &Try) -> Result<u32, StoreError> {
             unreachable!("nothing is in quarantine")
         }
 
@@ -455,7 +463,7 @@ mod tests {
             Ok(Stored)
         }
 
-        fn note_try(&mut self, _: &Digest) -> Result<u32, StoreError> {
+        fn note_try(&mut self, _: &Try) -> Result<u32, StoreError> {
             unreachable!("nothing is in quarantine")
         }
 

@@ -29,7 +29,7 @@ pub enum NameError {
         name: String,
     },
     /// Not a status.
-    #[error("`{name}` is no status")]
+    #[error("`{name}` is no status: {}", Status::ALL.map(Status::as_str).join(", "))]
     Status {
         /// What was given.
         name: String,

@@ -108,13 +108,18 @@ impl Writer {
     }
 
     /// Notes, before anything is done with it, that a letter was taken from
-    /// quarantine. Answers how often it was, by now.
+    /// quarantine. Answers how often it was, by now. Of the one `before`, which
+    /// this process has outlived, nothing is noted any more.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: it cannot be noted. The same call can be made again.
-    pub fn note_try(&mut self, letter: &Digest) -> Result<u32, StoreError> {
-        self.0.note_try(letter)
+    pub fn note_try(
+        &mut self,
+        letter: &Digest,
+        before: Option<&Digest>,
+    ) -> Result<u32, StoreError> {
+        self.0.note_try(letter, before)
     }
 
     /// Opens what is at the store's path now, after an error that may be of the

@@ -1,11 +1,14 @@
 //! A TCP proxy in front of a broker, for everything that can happen to a link.
 //!
-//! ```ignore
+//! ```no_run
+//! # use homing_tests::{Direction, How, Proxy, World};
+//! # async fn example() {
 //! let proxy = Proxy::start(&World::broker_url());
 //! let world = World::start_at(proxy.url()).await;
 //! let worker = world.worker("worker", &[]).await;
 //! proxy.swallow(Direction::BOTH);     // half-open: both ends see silence
 //! proxy.cut(How::Reset);              // now both see a reset
+//! # }
 //! ```
 //!
 //! It runs on a thread of its own, so that a test that blocks does not stop it,

@@ -1,13 +1,16 @@
 //! A raw AMQP 0-9-1 client for what no decent client would send: any bytes in
 //! properties and header tables, lengths that lie, frames by hand.
 //!
-//! ```ignore
+//! ```no_run
+//! # use homing_tests::{Answer, Raw, RawProperties, Table, World};
+//! # async fn example(world: World) {
 //! let mut raw = Raw::connect(&world.url).await;
 //! raw.confirm().await;
 //! let headers = Table::new().field(b"x-\xff", b'L', &7_i64.to_be_bytes());
 //! let properties = RawProperties::new().kind(b"test.echo").headers(&headers);
 //! let answer = raw.publish("ns.tasks", "tasks", &properties, b"{}").await;
 //! assert_eq!(answer, Answer::Confirmed);
+//! # }
 //! ```
 //!
 //! One connection, one channel, one question at a time. It announces no

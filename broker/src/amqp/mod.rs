@@ -11,6 +11,7 @@ mod confirms;
 mod consume;
 mod convert;
 mod generation;
+mod inbox;
 mod link;
 mod outgoing;
 mod plain;
@@ -81,7 +82,7 @@ impl Rabbit {
         let (place, user) = self.who();
         let unique = format!("reply.{}", uuid::Uuid::now_v7());
         let address = self.topology.namespace().name(&unique);
-        let link = consume::InboxLink {
+        let link = inbox::InboxLink {
             place,
             user,
             exchange: self.topology.replies(),

@@ -139,7 +139,7 @@ pub(crate) async fn run(args: AuditArgs, settings: &Settings) -> Result<Exit, Tr
         })
         .collect();
     Output::new(settings).lines(&lines)?;
-    say(&asked, &verdicts, talk);
+    say(&asked, &verdicts, &found, talk);
     Ok(exit(&verdicts))
 }
 
@@ -231,15 +231,15 @@ async fn read(store: &Store, asked: &Asked) -> Result<Vec<Account>, Trouble> {
     Ok(accounts)
 }
 
-fn say(asked: &Asked, verdicts: &[Verdict], talk: Talk) {
+fn say(asked: &Asked, verdicts: &[Verdict], found: &Found, talk: Talk) {
     if verdicts.contains(&Verdict::Lost) {
         talk.say(
             "lost: not in the store, and in no queue: one was purged or deleted, or the broker \
              lost its disk. Submit those tasks again",
         );
     }
-    if verdicts.contains(&Verdict::Unknown) {
-        talk.say("unknown: --management-url tells what is unacked");
+    if let (true, Found::Unknown(why)) = (verdicts.contains(&Verdict::Unknown), found) {
+        talk.say(format!("unknown: {why}"));
     }
     if matches!(asked, Asked::All) {
         talk.say("tasks outside batches are in the books from their first record on");

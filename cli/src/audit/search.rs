@@ -158,7 +158,7 @@ impl Search<'_> {
     /// are more than this topology knows if there are more queues of tasks.
     async fn all(&self) -> Found {
         let Some(management) = self.management else {
-            return Found::Unknown("what is unacked needs --management-url".to_owned());
+            return Found::Unknown("--management-url tells what is unacked".to_owned());
         };
         let told = match management.queues().await {
             Ok(told) => told,

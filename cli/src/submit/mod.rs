@@ -141,7 +141,8 @@ struct Each {
     )]
     queue: QueueName,
 
-    /// One task for this kind and key: submitted twice, stored once
+    /// One task for this kind and key: submitted again it may run again, and has
+    /// one outcome
     #[arg(long, value_name = "KEY", conflicts_with = "rows")]
     key: Option<String>,
 

@@ -82,14 +82,24 @@ impl Writer {
         committed.map_err(|fault| fault.at(&self.path))
     }
 
-    /// Counts one more try of `letter`, on disk when this returns. Answers how many
-    /// that makes.
-    pub(crate) fn note_try(&mut self, letter: &Digest) -> Result<u32, StoreError> {
+    /// Counts one more try of `letter`, on disk when this returns, and none of the
+    /// one `before`. Answers how many that makes.
+    pub(crate) fn note_try(
+        &mut self,
+        letter: &Digest,
+        before: Option<&Digest>,
+    ) -> Result<u32, StoreError> {
         let sql = "INSERT INTO quarantine_tries (letter, tries) VALUES (?1, 1)
                    ON CONFLICT (letter) DO UPDATE SET tries = tries + 1 RETURNING tries";
-        let tries = self
-            .connection
-            .query_row(sql, [&letter.as_bytes()[..]], |row| row.get(0));
+        let tries = before
+            .map_or(Ok(0), |before| {
+                let forget = "DELETE FROM quarantine_tries WHERE letter = ?1";
+                self.connection.execute(forget, [&before.as_bytes()[..]])
+            })
+            .and_then(|_| {
+                let letter = [&letter.as_bytes()[..]];
+                self.connection.query_row(sql, letter, |row| row.get(0))
+            });
         tries.map_err(|error| Fault::from(error).at(&self.path))
     }
 

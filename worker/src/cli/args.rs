@@ -47,8 +47,8 @@ pub struct RunArgs {
     )]
     pub concurrency: u16,
 
-    /// Processes on this machine; one that dies, or has a handler that does not
-    /// end, is started again
+    /// Processes on this machine; of two or more, one that dies, or has a handler
+    /// that does not end, is started again
     #[arg(
         long,
         value_name = "N",
@@ -101,7 +101,7 @@ pub struct RunArgs {
     pub default_kind: Option<TaskKind>,
 
     /// How long a task waits for a worker that knows its kind before it is a dead
-    /// letter
+    /// letter; short times bury tasks that another worker of the queue knows
     #[arg(
         long,
         value_name = "TIME",

@@ -85,6 +85,11 @@ async fn keep(index: u16, mut process: Process, signals: Signals) -> io::Result<
         if started.elapsed() >= STEADY {
             pause = PAUSE_FIRST;
         }
+        tracing::warn!(
+            process = index,
+            "process {index} of this worker died ({status}); another is started in {} s",
+            pause.as_secs(),
+        );
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = signals.asked(1) => return Ok(0),

@@ -85,10 +85,10 @@ where
     S: Send + Sync + 'static,
     F: AsyncFnOnce() -> Result<Worker<S>, StartError>,
 {
+    log::install(&args.log);
     let ended = if args.run.processes > 1 && !is_child() {
         supervise_all(args.run.processes)
     } else {
-        log::install(&args.log);
         run(args, build)
     };
     match ended {
@@ -105,7 +105,7 @@ fn system(error: &std::io::Error) -> Trouble {
         .fix("look at the limits of this user: ulimit -a")
 }
 
-/// Only watches over the processes that do the work, and says nothing itself.
+/// Only watches over the processes that do the work.
 fn supervise_all(processes: u16) -> Result<u8, Trouble> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let supervised = runtime.map_err(|error| system(&error))?.block_on(async {

@@ -43,7 +43,7 @@ impl Running {
             finished = stopped.finished,
             returned = stopped.returned,
             cut_off = stopped.cut_off,
-            "stopped: {} finished, {} cut off",
+            "stopped: {} finished since it started, {} cut off",
             stopped.finished,
             stopped.cut_off,
         );
