@@ -49,6 +49,8 @@ pub(crate) struct Request {
     pub(crate) confirm: oneshot::Sender<Result<Confirmed, PublishError>>,
     /// Room in the window, given back when the request is dropped.
     pub(crate) room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    /// Whether a connection has ended over its exchange.
+    pub(crate) barred: bool,
 }
 
 /// Publishes over one link, with the broker's confirm for each message.
@@ -111,6 +113,7 @@ impl Publisher {
             message,
             confirm,
             room: (slot, bytes),
+            barred: false,
         };
         self.requests
             .send(request)

@@ -240,14 +240,18 @@ impl PublishLink {
         });
     }
 
-    /// An exchange is not there, or not for this user. Of several messages to it
-    /// the first is the one that was refused; one that was written before may be
-    /// stored.
+    /// An exchange is not there, or not for this user. That is believed once the
+    /// next connection says so too: RabbitMQ 4.3 forgets its exchanges, and lets
+    /// nobody in, while its disk is full. Of several messages to it the first is
+    /// the one that was refused; one that was written before may be stored.
     fn exchange_barred(&mut self, code: u16, text: &str) {
         let (topology, mut refused) = (&self.topology, false);
         self.outgoing.give_up(Instant::now(), |request, waited| {
             let (exchange, routing_key) = topology.route(&request.message.destination);
             if !text.contains(&format!("exchange '{exchange}'")) {
+                return false;
+            }
+            if !std::mem::replace(&mut request.barred, true) {
                 return false;
             }
             let error = match code {

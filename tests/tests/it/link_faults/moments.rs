@@ -6,7 +6,7 @@ use homing_protocol::Status;
 use homing_tests::kind::{Echo, Gate};
 use homing_tests::{Books, Direction, Follower, How, Pipeline, Proxy, World, eventually};
 
-use super::world_behind;
+use super::{message, world_behind};
 
 const TASKS: usize = 50;
 
@@ -43,6 +43,26 @@ async fn tasks_whose_confirms_are_lost_are_there_twice_and_have_one_outcome() {
     assert_eq!(books, Books::balanced(Status::Succeeded, TASKS));
     assert_eq!(world.waiting().await, []);
     assert_eq!(world.journal().runs().len(), 2 * TASKS);
+}
+
+/// As RabbitMQ 4.3 forgets its exchanges while its disk is full.
+#[tokio::test]
+async fn a_message_whose_exchange_is_missing_for_a_moment_is_confirmed_all_the_same() {
+    let world = World::start().await;
+    let proxy = Proxy::start(&world.url);
+    let broker = world.broker_at(proxy.url());
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+    world.broker().delete().await.unwrap();
+    proxy.refuse(true);
+
+    let confirm = publisher.publish(message("1")).await.unwrap();
+    let barred = async || (proxy.open() == 0).then_some(());
+    eventually("the connection has ended over it", barred).await;
+    world.broker().apply().await.unwrap();
+    proxy.refuse(false);
+
+    confirm.await.unwrap();
+    assert_eq!(world.ready("tasks").await, 1);
 }
 
 /// The handler goes on, and so does the one that the broker's second delivery

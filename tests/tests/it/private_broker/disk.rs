@@ -12,7 +12,8 @@ use tokio::task::block_in_place;
 const OUTAGE_MAX: Duration = Duration::from_secs(120);
 
 /// Whether RabbitMQ notices first, or a write fails and it ends or refuses, is
-/// its own affair: what it confirmed is there when it has room and runs again.
+/// its own affair (4.3 may forget until it is started again which exchanges and
+/// users there are): what it confirmed is there when it has room and runs again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_afterwards() {
     const BEFORE: u64 = 200;
@@ -22,6 +23,8 @@ async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_a
     let disk = SmallDisk::mount(&std::env::temp_dir().join(name), 128);
     let node = Node::start_on(&disk);
     let world = World::start_at(node.url()).await;
+    let worker = world.worker("worker", &[]).await;
+    let collector = world.collector("collector").await;
     let producer = world.producer().await;
     let mut ids = HashSet::new();
     for n in 0..BEFORE {
@@ -47,8 +50,6 @@ async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_a
     ids.extend(during.await.unwrap().unwrap());
     assert!(matches!(told, Err(SubmitError::Publish { .. })), "{told:?}");
 
-    let worker = world.worker("worker", &[]).await;
-    let collector = world.collector("collector").await;
     let mut follower = Follower::new(world.store().await);
     follower.all((BEFORE + DURING) as usize).await;
     let expected = Books::balanced(Status::Succeeded, ids.len());
