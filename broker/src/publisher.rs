@@ -49,8 +49,28 @@ pub(crate) struct Request {
     pub(crate) confirm: oneshot::Sender<Result<Confirmed, PublishError>>,
     /// Room in the window, given back when the request is dropped.
     pub(crate) room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
-    /// Whether a connection has ended over its exchange.
-    pub(crate) barred: bool,
+    pub(crate) barred: Barred,
+}
+
+/// Whether connections have ended over a message's exchange.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Barred {
+    Never,
+    /// It was the only one on its way to it, each time: it is not stored.
+    Alone,
+    /// It may have been stored before another was refused.
+    Among,
+}
+
+impl Barred {
+    /// After another such end, of a message with so many connections before it
+    /// that did not answer.
+    pub(crate) const fn again(self, alone: bool, unanswered: u32) -> Self {
+        match (self, unanswered) {
+            (Self::Never, 0) | (Self::Alone, 1) if alone => Self::Alone,
+            _ => Self::Among,
+        }
+    }
 }
 
 /// Publishes over one link, with the broker's confirm for each message.
@@ -113,7 +133,7 @@ impl Publisher {
             message,
             confirm,
             room: (slot, bytes),
-            barred: false,
+            barred: Barred::Never,
         };
         self.requests
             .send(request)

@@ -34,6 +34,8 @@ struct Pending<T> {
     silent: bool,
     /// How often the broker refused it.
     refusals: u32,
+    /// Connections that were gone before they answered for it.
+    unanswered: u32,
 }
 
 /// The broker's answer for a number, or for all up to it.
@@ -61,6 +63,11 @@ pub(super) struct Waited {
     pub(super) time: Duration,
     /// Whether the broker refused it.
     pub(super) refused: bool,
+    /// Whether it is on the current connection.
+    pub(super) written: bool,
+    /// Connections that were gone before they answered for it: each may have
+    /// stored it.
+    pub(super) unanswered: u32,
 }
 
 /// The messages of a publisher.
@@ -90,6 +97,7 @@ impl<T> Outgoing<T> {
             since: now,
             silent: false,
             refusals: 0,
+            unanswered: 0,
         });
     }
 
@@ -175,12 +183,16 @@ impl<T> Outgoing<T> {
         now: Instant,
         mut gives_up: impl FnMut(&mut T, Waited) -> bool,
     ) {
+        let written = self.confirms.waiting_mut().map(|pending| (true, pending));
         let refused = self.refused.iter_mut().map(|(_, pending)| pending);
-        let pendings = self.confirms.waiting_mut().chain(&mut self.waiting);
-        for pending in pendings.chain(refused).filter(|pending| !pending.silent) {
+        let others = self.waiting.iter_mut().chain(refused);
+        let pendings = written.chain(others.map(|pending| (false, pending)));
+        for (written, pending) in pendings.filter(|(_, pending)| !pending.silent) {
             let waited = Waited {
                 time: now.saturating_duration_since(pending.since),
                 refused: pending.refusals > 0,
+                written,
+                unanswered: pending.unanswered,
             };
             pending.silent = gives_up(&mut pending.item, waited);
         }
@@ -191,7 +203,12 @@ impl<T> Outgoing<T> {
     /// The connection is gone.
     pub(super) fn broke(&mut self) {
         let confirms = std::mem::replace(&mut self.confirms, Confirms::new());
-        let again: VecDeque<_> = confirms.into_waiting().filter(|p| !p.silent).collect();
+        let again = confirms.into_waiting().filter(|pending| !pending.silent);
+        let again = again.map(|pending| Pending {
+            unanswered: pending.unanswered + 1,
+            ..pending
+        });
+        let again: VecDeque<_> = again.collect();
         let later = std::mem::replace(&mut self.waiting, again);
         self.waiting.extend(later);
     }
@@ -319,7 +336,9 @@ mod tests {
             told,
             Some(Waited {
                 time,
-                refused: true
+                refused: true,
+                written: false,
+                unanswered: 0,
             })
         );
         assert!(outgoing.is_empty());

@@ -15,7 +15,7 @@ use super::generation::{End, Event, Generation};
 use super::link::{Events, Serve, Up};
 use super::outgoing::{Answered, Outgoing};
 use crate::error::PublishError;
-use crate::publisher::{Confirmed, Request};
+use crate::publisher::{Barred, Confirmed, Request};
 
 /// Without any answer for this long, the connection is given up and everything
 /// is published again over the next. Long enough for a leader election.
@@ -240,33 +240,41 @@ impl PublishLink {
         });
     }
 
-    /// An exchange is not there, or not for this user. That is believed once the
-    /// next connection says so too: RabbitMQ 4.3 forgets its exchanges, and lets
-    /// nobody in, while its disk is full. Of several messages to it the first is
-    /// the one that was refused; one that was written before may be stored.
+    /// An exchange is not there, or not for this user. That is believed once a
+    /// further connection says so too: RabbitMQ 4.3 forgets its exchanges, and
+    /// lets nobody in, while its disk is full. Of several messages to it any may
+    /// be the one that was refused, and those before it are stored.
     fn exchange_barred(&mut self, code: u16, text: &str) {
-        let (topology, mut refused) = (&self.topology, false);
+        let topology = &self.topology;
+        let route = |request: &Request| topology.route(&request.message.destination);
+        let is_to_it =
+            |request: &Request| text.contains(&format!("exchange '{}'", route(request).0));
+        let mut written = 0;
         self.outgoing.give_up(Instant::now(), |request, waited| {
-            let (exchange, routing_key) = topology.route(&request.message.destination);
-            if !text.contains(&format!("exchange '{exchange}'")) {
+            written += usize::from(waited.written && is_to_it(request));
+            false
+        });
+        self.outgoing.give_up(Instant::now(), |request, waited| {
+            if !waited.written || !is_to_it(request) {
                 return false;
             }
-            if !std::mem::replace(&mut request.barred, true) {
+            let barred = request.barred.again(written == 1, waited.unanswered);
+            if std::mem::replace(&mut request.barred, barred) == Barred::Never {
                 return false;
             }
-            let error = match code {
-                _ if refused => PublishError::Unconfirmed {
-                    waited: waited.time,
-                },
-                404 => PublishError::Unroutable {
+            let (exchange, routing_key) = route(request);
+            let error = match (barred, code) {
+                (Barred::Alone, 404) => PublishError::Unroutable {
                     exchange,
                     routing_key,
                 },
-                _ => PublishError::Denied {
+                (Barred::Alone, _) => PublishError::Denied {
                     detail: text.to_owned(),
                 },
+                _ => PublishError::Unconfirmed {
+                    waited: waited.time,
+                },
             };
-            refused = true;
             give_up(request, error);
             true
         });

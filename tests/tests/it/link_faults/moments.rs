@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use homing_broker::Window;
+use homing_broker::{PublishError, Window};
 use homing_producer::Producer;
 use homing_protocol::Status;
 use homing_tests::kind::{Echo, Gate};
@@ -63,6 +63,32 @@ async fn a_message_whose_exchange_is_missing_for_a_moment_is_confirmed_all_the_s
 
     confirm.await.unwrap();
     assert_eq!(world.ready("tasks").await, 1);
+}
+
+/// The first is in its queue, and its confirm is lost, when the second is refused.
+#[tokio::test]
+async fn a_message_that_may_be_stored_is_not_told_to_be_refused_with_another() {
+    let world = World::start().await;
+    let proxy = Proxy::start(&world.url);
+    let broker = world.broker_at(proxy.url());
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+    proxy.swallow(&[Direction::FromBroker]);
+    let first = publisher.publish(message("1")).await.unwrap();
+    let stored = async || (world.ready("tasks").await == 1).then_some(());
+    eventually("the first is stored", stored).await;
+    world.broker().delete().await.unwrap();
+
+    let second = publisher.publish(message("2")).await.unwrap();
+    proxy.cut(How::Reset);
+    let (first, second) = (first.await, second.await);
+
+    for answer in [first, second] {
+        let unknown = matches!(answer, Err(PublishError::Unconfirmed { .. }));
+        assert!(unknown, "{answer:?}");
+    }
+    let alone = publisher.publish(message("3")).await.unwrap().await;
+    let refused = matches!(alone, Err(PublishError::Unroutable { .. }));
+    assert!(refused, "{alone:?}");
 }
 
 /// The handler goes on, and so does the one that the broker's second delivery
