@@ -1,17 +1,18 @@
 //! Publishes outcomes: a lone one at once, those that wait together.
 //!
-//! Few messages are on their way at a time. While the broker confirms them,
-//! further outcomes gather, so that the busier the worker, the more of them
-//! share a message; no timer is needed.
+//! While the broker confirms a message, further outcomes gather for a moment:
+//! the busier the worker, the more of them share the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use homing_broker::{PublishError, Token};
 use homing_faults::{Point, crash_point};
 use homing_protocol::{Destination, Message, Report, Status, encode_reports, pack};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::publish::Unpublished;
@@ -26,8 +27,11 @@ const REPORTS_MAX: usize = 64;
 /// Bytes from which a message takes no further outcome.
 const REPORT_BYTES_MAX: usize = 256 << 10;
 
-/// Messages on their way at once. Fewer make larger ones; with four, a confirm
-/// that takes its time does not stop the others.
+/// How long outcomes gather while a message is on its way. One that takes its
+/// time does not stop the others.
+const GATHER_TIME: Duration = Duration::from_millis(2);
+
+/// Messages on their way at once.
 const MESSAGES_MAX: usize = 4;
 
 /// Outcomes that may wait. Past that, attempts wait with their outcomes, and
@@ -95,6 +99,7 @@ pub(super) async fn send(
     let mut on_their_way = JoinSet::new();
     let mut waiting = Vec::new();
     while recv_until(&mut inbox, &mut waiting, REPORTS_MAX, &flush).await > 0 {
+        gather(&mut inbox, &mut waiting, &mut on_their_way).await;
         let bytes_of = |held: &Held| held.settled.report.bytes();
         for bundle in pack(waiting.drain(..), REPORTS_MAX, REPORT_BYTES_MAX, bytes_of) {
             on_their_way.spawn(Arc::clone(&engine).publish(bundle));
@@ -104,6 +109,33 @@ pub(super) async fn send(
         }
     }
     while on_their_way.join_next().await.is_some() {}
+}
+
+/// Takes further outcomes while a message is on its way and these do not fill
+/// the next, for a moment.
+async fn gather(
+    inbox: &mut mpsc::Receiver<Held>,
+    waiting: &mut Vec<Held>,
+    on_their_way: &mut JoinSet<()>,
+) {
+    let until = Instant::now() + GATHER_TIME;
+    while !on_their_way.is_empty() && !is_full(waiting) {
+        tokio::select! {
+            biased;
+            () = sleep_until(until) => return,
+            taken = inbox.recv_many(waiting, REPORTS_MAX - waiting.len()) => {
+                if taken == 0 {
+                    return;
+                }
+            }
+            _ended = on_their_way.join_next() => {}
+        }
+    }
+}
+
+fn is_full(waiting: &[Held]) -> bool {
+    let bytes = waiting.iter().map(|held| held.settled.report.bytes());
+    waiting.len() >= REPORTS_MAX || bytes.sum::<usize>() >= REPORT_BYTES_MAX
 }
 
 /// A message that carries `reports`, each whole if that is possible.
