@@ -60,9 +60,11 @@ impl Caution {
         self.began = None;
     }
 
+    /// Takes note that the connection begins to receive, if nothing came yet.
     pub(super) fn receives(&mut self, now: Instant) {
-        self.began = Some(now);
-        self.delivered = false;
+        if !self.delivered {
+            self.began = Some(now);
+        }
     }
 
     pub(super) fn delivered(&mut self, now: Instant) {

@@ -16,7 +16,7 @@ use super::generation::{End, Event, Generation, plain};
 use super::link::{Events, Serve, Settings, Up};
 use super::plain::{Found, Plain, Read, read};
 use super::session::{Session, passive};
-use super::share::{Share, is_off};
+use super::share::Share;
 use crate::consumer::{Answer, Command, ConsumerEnd, Delivery, Token, Wish};
 use crate::error::BrokerError;
 
@@ -135,6 +135,7 @@ impl ConsumeLink {
         events: &mut Events,
     ) -> Result<Receiving, End> {
         self.asked = self.wanted();
+        self.share.subscribed();
         let qos = BasicQosArguments::new(0, self.asked, false);
         generation.call(channel.basic_qos(qos)).await?;
         let consume = BasicConsumeArguments::new(&self.queue, "")
@@ -150,7 +151,7 @@ impl ConsumeLink {
             return Err(End::Broken("a delivery came out of order".to_owned()));
         };
         self.caution.delivered(Instant::now());
-        self.share.delivered(received.tasks());
+        self.share.delivered(tag, received.tasks());
         let token = session.token(tag);
         // Without its handle the delivery is dropped, and so goes back.
         let _returned = self.end.deliveries.send(Delivery { received, token });
@@ -164,7 +165,8 @@ impl ConsumeLink {
         session: &mut Session,
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
-        for Command::Answer(_, answer) in &*commands {
+        for Command::Answer(tag, answer) in &*commands {
+            self.share.answered(*tag);
             if *answer == Answer::Ack {
                 self.caution.acked();
             }
@@ -181,8 +183,9 @@ impl ConsumeLink {
         receiving: &mut Option<Receiving>,
         events: &mut Events,
     ) -> Result<(), End> {
-        let receives = self.wish() == Wish::Receive;
-        let anew = is_off(self.asked, self.wanted());
+        self.share.weigh();
+        let receives = self.wish() == Wish::Receive && !self.share.is_paused();
+        let anew = self.asked != self.wanted();
         if (!receives || anew)
             && let Some((subscription, mut messages)) = receiving.take()
         {
@@ -274,6 +277,7 @@ impl ConsumeLink {
             return Err(looked.map_or_else(|error| End::Broken(plain(&error)), |()| End::Again));
         }
         let channel = self.open(generation, &mut events).await?;
+        self.share.connected();
         let (mut session, mut said) = Session::new(channel);
         let (mut receiving, mut up) = (None, Some(up));
         let (mut buffer, mut answers) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));

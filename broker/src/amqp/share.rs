@@ -1,108 +1,304 @@
-//! How many messages a consumer asks for, so that its prefetch counts tasks
-//! although a message may carry many.
+//! How many messages a consumer asks for, so that it holds about as many tasks
+//! as its prefetch says, although a message may carry many.
 //!
-//! Pure. RabbitMQ counts messages, and a subscription keeps the number it began
-//! with. So what is asked for follows the mean of what messages carried, by a new
-//! subscription once the number is off by a factor of two. Nothing is known at
-//! first, so the first message is asked for alone.
+//! Pure. RabbitMQ counts messages, and a subscription keeps the number that it
+//! began with; what came over an earlier one does not count. So the number is
+//! changed by another subscription, after what is held now: with more than twice
+//! the tasks nothing comes until they are few enough, then fewer messages; with
+//! all messages here and room for more tasks, more messages. As long as each
+//! carries one task nothing is ever changed.
 
-/// Messages that are asked for at least, once it is known what they carry: the
-/// next is there when the one before is done.
+use std::collections::HashMap;
+
+/// Messages that are asked for at least: the next is there when the one before
+/// is done.
 const MESSAGES_MIN: u16 = 2;
 
-/// The weight of a message in the mean: a few dozen of other size and it is
-/// theirs.
-const WEIGHT: f64 = 1.0 / 16.0;
+/// By how much the number grows at most, at a time: what comes next may carry
+/// more than what is here.
+const GROWTH_MAX: u16 = 4;
 
-/// What a consumer may hold.
+/// What a consumer may hold, and holds.
 #[derive(Debug)]
 pub(super) struct Share {
     /// In tasks.
     prefetch: u16,
-    /// Tasks in a message, on average; unknown before the first.
-    mean: Option<f64>,
+    /// That a subscription asks for.
+    messages: u16,
+    /// Whether nothing is to come until fewer tasks are held.
+    paused: bool,
+    /// The last delivery, and the last one before the subscription, by tag.
+    last: u64,
+    before: u64,
+    /// Deliveries without an answer, and those of them before the subscription.
+    open: usize,
+    open_before: usize,
+    /// The tasks of each of them that carries more than one.
+    bundles: HashMap<u64, usize>,
+    /// Those tasks but one of each.
+    further: usize,
 }
 
 impl Share {
-    pub(super) const fn new(prefetch: u16) -> Self {
+    pub(super) fn new(prefetch: u16) -> Self {
         Self {
             prefetch,
-            mean: None,
+            messages: prefetch,
+            paused: false,
+            last: 0,
+            before: 0,
+            open: 0,
+            open_before: 0,
+            bundles: HashMap::new(),
+            further: 0,
         }
     }
 
-    /// Takes note of a message with so many tasks.
-    pub(super) fn delivered(&mut self, tasks: usize) {
-        let tasks = tasks.max(1) as f64;
-        let mean = self.mean.get_or_insert(tasks);
-        *mean += (tasks - *mean) * WEIGHT;
+    /// How many messages a subscription is to ask for.
+    pub(super) const fn messages(&self) -> u16 {
+        self.messages
     }
 
-    /// How many messages are that many tasks.
-    pub(super) fn messages(&self) -> u16 {
-        let Some(mean) = self.mean else {
-            return 1;
+    /// Whether there is to be none now.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Takes note of a new connection, which holds nothing.
+    pub(super) fn connected(&mut self) {
+        let messages = self.messages;
+        *self = Self {
+            messages,
+            ..Self::new(self.prefetch)
         };
-        let messages = (f64::from(self.prefetch) / mean) as u16;
-        messages.max(MESSAGES_MIN.min(self.prefetch))
     }
-}
 
-/// Whether a subscription that asked for so many messages had better begin anew.
-pub(super) const fn is_off(asked: u16, wanted: u16) -> bool {
-    wanted >= asked.saturating_mul(2) || wanted <= asked / 2
+    /// Takes note of a new subscription.
+    pub(super) const fn subscribed(&mut self) {
+        self.before = self.last;
+        self.open_before = self.open;
+    }
+
+    /// Takes note of a delivery with so many tasks.
+    pub(super) fn delivered(&mut self, tag: u64, tasks: usize) {
+        self.last = tag;
+        self.open += 1;
+        if tasks > 1 {
+            self.further += tasks - 1;
+            self.bundles.insert(tag, tasks);
+        }
+    }
+
+    /// Takes note of the answer for a delivery.
+    pub(super) fn answered(&mut self, tag: u64) {
+        self.open -= 1;
+        self.open_before -= usize::from(tag <= self.before);
+        if let Some(tasks) = self.bundles.remove(&tag) {
+            self.further -= tasks - 1;
+        }
+    }
+
+    /// Decides by what is held now.
+    pub(super) fn weigh(&mut self) {
+        let (tasks, all) = (self.open + self.further, usize::from(self.prefetch));
+        if self.paused {
+            self.paused = tasks > all && self.open > 1;
+            return;
+        }
+        let are_all_here = self.open - self.open_before >= usize::from(self.messages);
+        let least = MESSAGES_MIN.min(self.prefetch);
+        if are_all_here {
+            self.messages = self.more().unwrap_or(self.messages);
+        } else if tasks > 2 * all && self.messages > least {
+            self.paused = true;
+            self.messages = self.fitting().clamp(least, self.messages);
+        }
+    }
+
+    /// A larger number, if it is worth a subscription.
+    fn more(&self) -> Option<u16> {
+        let (now, fitting) = (self.messages, self.fitting());
+        let pays = fitting == self.prefetch || fitting > now.saturating_add(now / 4);
+        let more = fitting.min(now.saturating_mul(GROWTH_MAX));
+        (pays && more > now).then_some(more)
+    }
+
+    /// How many messages would carry as many tasks as the prefetch, if all were
+    /// as those that are here.
+    fn fitting(&self) -> u16 {
+        let tasks = (self.open + self.further).max(1);
+        let messages = usize::from(self.prefetch) * self.open / tasks;
+        u16::try_from(messages).unwrap_or(self.prefetch)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// What is asked for after messages that carry these.
-    fn asked(prefetch: u16, messages: impl IntoIterator<Item = usize>) -> Vec<u16> {
-        let mut share = Share::new(prefetch);
-        let mut asked = vec![share.messages()];
-        for tasks in messages {
-            share.delivered(tasks);
-            let wanted = share.messages();
-            if asked.last().is_some_and(|last| is_off(*last, wanted)) {
-                asked.push(wanted);
+    /// A consumer before a queue that always has more.
+    struct Consumer {
+        share: Share,
+        asked: Option<u16>,
+        subscriptions: usize,
+        /// Of the subscription, and of all before it: tag and tasks.
+        held: Vec<(u64, usize)>,
+        before: Vec<(u64, usize)>,
+        tag: u64,
+    }
+
+    impl Consumer {
+        fn new(prefetch: u16) -> Self {
+            Self {
+                share: Share::new(prefetch),
+                asked: None,
+                subscriptions: 0,
+                held: Vec::new(),
+                before: Vec::new(),
+                tag: 0,
             }
         }
-        asked
+
+        /// Receives all that it asks for, each message with as many tasks.
+        fn fill(&mut self, mut tasks: impl FnMut() -> usize) {
+            loop {
+                self.share.weigh();
+                let wanted = (!self.share.is_paused()).then(|| self.share.messages());
+                if wanted != self.asked {
+                    self.asked = wanted;
+                    self.before.append(&mut self.held);
+                    if wanted.is_some() {
+                        self.share.subscribed();
+                        self.subscriptions += 1;
+                    }
+                }
+                if self.held.len() >= usize::from(self.asked.unwrap_or(0)) {
+                    return;
+                }
+                let carried = tasks();
+                self.tag += 1;
+                self.share.delivered(self.tag, carried);
+                self.held.push((self.tag, carried));
+            }
+        }
+
+        /// Answers the oldest.
+        fn answer(&mut self) {
+            let from = if self.before.is_empty() {
+                &mut self.held
+            } else {
+                &mut self.before
+            };
+            if !from.is_empty() {
+                let (tag, _) = from.remove(0);
+                self.share.answered(tag);
+            }
+        }
+
+        fn work(&mut self, messages: usize, mut tasks: impl FnMut() -> usize) {
+            for _ in 0..messages {
+                self.fill(&mut tasks);
+                self.answer();
+            }
+            self.fill(tasks);
+        }
+
+        fn carried(&self) -> impl Iterator<Item = usize> {
+            let held = self.held.iter().chain(&self.before);
+            held.map(|(_, tasks)| *tasks)
+        }
+
+        fn tasks(&self) -> usize {
+            self.carried().sum()
+        }
+
+        fn largest(&self) -> usize {
+            self.carried().max().unwrap_or(0)
+        }
     }
 
     #[test]
-    fn of_single_tasks_as_many_messages_are_asked_for_as_tasks() {
-        assert_eq!(asked(1_000, [1; 100]), [1, 1_000]);
-        assert_eq!(asked(2, [1; 100]), [1, 2]);
-        assert_eq!(asked(1, [1; 100]), [1]);
+    fn of_single_tasks_as_many_messages_are_asked_for_as_tasks_and_once() {
+        for prefetch in [1, 2, 1_000, u16::MAX] {
+            let mut consumer = Consumer::new(prefetch);
+
+            consumer.work(100, || 1);
+
+            assert_eq!(consumer.asked, Some(prefetch));
+            assert_eq!(consumer.tasks(), usize::from(prefetch));
+            assert_eq!(consumer.subscriptions, 1);
+        }
     }
 
     #[test]
     fn of_bundles_so_many_that_their_tasks_are_no_more() {
-        assert_eq!(asked(1_000, [100; 100]), [1, 10]);
+        let mut consumer = Consumer::new(1_000);
+
+        consumer.work(2_000, || 100);
+
+        assert_eq!((consumer.asked, consumer.tasks()), (Some(10), 1_000));
+        assert_eq!(consumer.subscriptions, 2);
     }
 
     #[test]
     fn of_bundles_larger_than_the_prefetch_two_are_asked_for() {
-        assert_eq!(asked(32, [128; 100]), [1, 2]);
+        let mut consumer = Consumer::new(32);
+
+        consumer.work(100, || 128);
+
+        assert_eq!((consumer.asked, consumer.held.len()), (Some(2), 2));
     }
 
     #[test]
-    fn what_is_asked_for_follows_what_comes_in_a_few_steps() {
-        let changing = [1; 100].into_iter().chain([100; 200]).chain([1; 200]);
+    fn single_tasks_fill_the_prefetch_as_soon_as_the_bundles_before_them_are_answered() {
+        for prefetch in [2, 8, 32, 1_000, u16::MAX] {
+            let mut consumer = Consumer::new(prefetch);
+            consumer.work(200, || 128);
 
-        let asked = asked(1_000, changing);
+            while consumer.largest() > 1 {
+                consumer.answer();
+                consumer.fill(|| 1);
+            }
 
-        assert_eq!((asked[1], *asked.last().unwrap() > 500), (1_000, true));
-        assert!(asked.contains(&10) || asked.contains(&11), "{asked:?}");
-        assert!(asked.len() < 20, "{asked:?}");
+            assert!(consumer.tasks() >= usize::from(prefetch));
+        }
     }
 
     #[test]
-    fn one_large_bundle_among_many_single_tasks_changes_nothing() {
-        let mixed = (0..1_000).map(|n| if n % 100 == 99 { 16 } else { 1 });
+    fn a_large_bundle_among_single_tasks_costs_few_subscriptions() {
+        let mut consumer = Consumer::new(1_000);
+        let mut count = 0;
 
-        assert_eq!(asked(1_000, mixed), [1, 1_000]);
+        consumer.work(10_000, || {
+            count += 1;
+            if count % 2_000 == 0 { 1_024 } else { 1 }
+        });
+
+        assert_eq!(consumer.asked, Some(1_000));
+        assert!(consumer.subscriptions <= 1 + 3 * 5);
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_stops_for_good_and_holds_no_more_than_three_times_its_prefetch_for_long(
+            prefetch in 1_u16..200,
+            sizes in prop::collection::vec(1_usize..200, 1..8),
+        ) {
+            let mut consumer = Consumer::new(prefetch);
+            let mut sizes = sizes.iter().cycle();
+            let mut largest = || *sizes.next().unwrap();
+            // The first are asked for before it is known what they carry.
+            consumer.work(2_000, &mut largest);
+
+            for _ in 0..500 {
+                consumer.answer();
+                consumer.fill(&mut largest);
+                prop_assert!(!consumer.held.is_empty() || !consumer.before.is_empty());
+                let room = 3 * usize::from(prefetch).max(200) + 200;
+                prop_assert!(consumer.tasks() <= room, "{} tasks", consumer.tasks());
+            }
+        }
     }
 }
