@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
 use homing_broker::{Confirm, PublishError};
 use homing_faults::{Point, crash_point};
@@ -158,9 +158,23 @@ impl Batch {
         tasks: BoxStream<'_, Result<T, BoxError>>,
     ) -> Result<(), SubmitError> {
         let tasks_max = T::POLICY.bundle_max();
-        let mut parts = tasks.ready_chunks(tasks_max.into());
-        while let Some(part) = parts.next().await {
-            let (envelopes, failed) = self.rows(part);
+        let mut tasks = tasks.fuse();
+        while let Some(first) = tasks.next().await {
+            let (mut envelopes, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+            let mut failed = None;
+            while let Some(task) = next.take() {
+                match self.nth_row(envelopes.len() as u64, task) {
+                    Ok(envelope) => {
+                        bytes += envelope.payload.bytes.len();
+                        envelopes.push(envelope);
+                    }
+                    Err(error) => failed = Some(error),
+                }
+                let has_room = envelopes.len() < tasks_max.into() && bytes < BUNDLE_BYTES_MAX;
+                if has_room && failed.is_none() {
+                    next = tasks.next().now_or_never().flatten();
+                }
+            }
             for bundle in bundles(envelopes, tasks_max) {
                 self.send(&bundle).await?;
             }
@@ -169,28 +183,21 @@ impl Batch {
         Ok(())
     }
 
-    /// The next rows, up to the first that cannot be one.
-    fn rows<T: Task>(
+    /// The row after the next `before` ones.
+    fn nth_row<T: Task>(
         &self,
-        tasks: Vec<Result<T, BoxError>>,
-    ) -> (Vec<Envelope>, Option<SubmitError>) {
-        let mut envelopes: Vec<Envelope> = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let before = self.rows + envelopes.len() as u64;
-            let envelope = match task {
-                Ok(task) => self.row(before + 1, &task),
-                Err(source) => Err(SubmitError::Source {
-                    batch: self.id,
-                    rows: before,
-                    source,
-                }),
-            };
-            match envelope {
-                Ok(envelope) => envelopes.push(envelope),
-                Err(error) => return (envelopes, Some(error)),
-            }
+        before: u64,
+        task: Result<T, BoxError>,
+    ) -> Result<Envelope, SubmitError> {
+        let rows = self.rows + before;
+        match task {
+            Ok(task) => self.row(rows + 1, &task),
+            Err(source) => Err(SubmitError::Source {
+                batch: self.id,
+                rows,
+                source,
+            }),
         }
-        (envelopes, None)
     }
 
     fn row<T: Task>(&self, row: u64, task: &T) -> Result<Envelope, SubmitError> {

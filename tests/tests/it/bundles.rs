@@ -10,7 +10,7 @@ use homing_protocol::{
 };
 use homing_store::BatchRef;
 use homing_tests::kind::{Echo, Gate, Small, Unknown};
-use homing_tests::{Pipeline, Raw, TEST_WORKER, World, eventually};
+use homing_tests::{HOMING, Pipeline, TEST_WORKER, World, eventually};
 
 const TASKS: u64 = 8;
 
@@ -97,8 +97,7 @@ async fn a_bundle_that_comes_again_is_split_into_singles() {
     }
 }
 
-/// What travels together is told by the policy of the kind; what is too large
-/// for that travels alone.
+/// What travels together is told by the policy of the kind.
 #[tokio::test]
 async fn small_tasks_of_a_batch_share_messages_and_each_has_its_outcome() {
     const SMALL: u64 = 100;
@@ -121,25 +120,109 @@ async fn small_tasks_of_a_batch_share_messages_and_each_has_its_outcome() {
     assert_eq!((audit.closed, audit.others), (SMALL, false));
 }
 
-/// A worker takes no more than it may hold, and leaves the rest to others.
+/// What is asked for follows what comes: after bundles of eight, three of them
+/// are the 24 tasks that this worker may hold.
 #[tokio::test]
 async fn a_prefetch_counts_the_tasks_of_a_bundle() {
+    const BEFORE: u64 = 40;
     const BUNDLES: u64 = 20;
     let pipeline = Pipeline::start(&["--concurrency", "1", "--prefetch", "24"]).await;
     let (world, file) = (&pipeline.world, pipeline.world.gate("gate"));
+    for _ in 0..BEFORE {
+        let quick = (0..TASKS).map(|n| Echo { n });
+        publish(world, bundle(quick).0).await;
+    }
+    let worked_off = async || (world.journal().runs().len() as u64 == BEFORE * TASKS).then_some(());
+    eventually("the quick ones are done", worked_off).await;
+
     for _ in 0..BUNDLES {
         publish(world, bundle(gates(&file)).0).await;
     }
-    eventually("a task began", async || {
-        (!world.journal().runs().is_empty()).then_some(())
+    let left = async || (world.ready("tasks").await == BUNDLES - 3).then_some(());
+    eventually("all but three bundles wait for others", left).await;
+    world.open_gate("gate");
+    eventually("all are done", async || {
+        let runs = world.journal().runs().len() as u64;
+        (runs == (BEFORE + BUNDLES) * TASKS).then_some(())
     })
     .await;
-    // What goes through the same queue afterwards shows that it takes no more.
-    let mut raw = Raw::connect(&world.url).await;
-    raw.consume(&world.topology().namespace().name("tasks"), 100)
-        .await;
-    for _ in 0..BUNDLES - 4 {
-        raw.delivery().await;
-    }
+}
+
+/// Of a bundle that goes back whole, those that are done would run again.
+#[tokio::test]
+async fn a_worker_that_stops_runs_no_task_of_a_bundle_twice() {
+    let mut pipeline = Pipeline::start(&["--concurrency", "1"]).await;
+    let file = pipeline.world.gate("gate");
+    let (message, ids) = bundle(gates(&file));
+    publish(&pipeline.world, message).await;
+    eventually("a task began", async || {
+        (!pipeline.world.journal().runs().is_empty()).then_some(())
+    })
+    .await;
+
+    pipeline.worker.term();
+    let world = &pipeline.world;
+    let back = async || (world.ready("tasks").await == TASKS - 1).then_some(());
+    eventually("what has not begun is back", back).await;
     world.open_gate("gate");
+    let code = pipeline.worker.ended().await;
+    pipeline.worker = pipeline.world.worker("second", &[]).await;
+    for id in &ids {
+        let record = pipeline.closed(*id).await;
+        assert_eq!(record.report.status, Status::Succeeded);
+    }
+
+    assert_eq!(code, 0);
+    let journal = pipeline.world.journal();
+    assert!(ids.iter().all(|id| journal.began(*id) == 1));
+}
+
+/// Nothing of it has begun, so it goes back as it came.
+#[tokio::test]
+async fn a_bundle_that_waits_for_room_goes_back_whole() {
+    let mut pipeline = Pipeline::start(&["--concurrency", "1"]).await;
+    let file = pipeline.world.gate("gate");
+    let first = pipeline.submit(Gate { file: file.clone() }).await;
+    pipeline.began(first, 1).await;
+    let (message, _) = bundle(gates(&file));
+    publish(&pipeline.world, message).await;
+
+    pipeline.worker.term();
+    let world = &pipeline.world;
+    let back = async || (world.ready("tasks").await == 1).then_some(());
+    eventually("the bundle is back", back).await;
+    world.open_gate("gate");
+    assert_eq!(pipeline.worker.ended().await, 0);
+}
+
+/// `--bundle` is for rows that are small: options of theirs stay.
+#[tokio::test]
+async fn rows_share_messages_where_that_is_asked_for() {
+    const ROWS: u64 = 100;
+    let world = World::start().await;
+    let rows: String = (0..ROWS).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    std::fs::write(world.gate("rows.ndjson"), rows).unwrap();
+    let arguments = ["submit", "test.echo", "--rows", "rows.ndjson"];
+    let options = ["--bundle", "16", "--delay", "1s", "--expires", "1h"];
+
+    let mut submitting =
+        world.start_program("submit", HOMING, &[&arguments[..], &options].concat());
+    assert_eq!(submitting.ended().await, 0, "{}", submitting.stderr());
+    let messages = eventually("they are due", async || {
+        let ready = world.ready("tasks").await;
+        (ready >= ROWS.div_ceil(16)).then_some(ready)
+    })
+    .await;
+    let pipeline = Pipeline::start_in(world, &[]).await;
+    let all = eventually("all are done", async || {
+        let stats = pipeline.store.stats(None).await.unwrap();
+        let succeeded: u64 = stats
+            .iter()
+            .map(|kind| kind.counts.get(Status::Succeeded))
+            .sum();
+        (succeeded >= ROWS).then_some(succeeded)
+    })
+    .await;
+
+    assert_eq!((messages, all), (ROWS.div_ceil(16), ROWS));
 }

@@ -91,6 +91,10 @@ impl Engine {
         if let Some(Triage::Dead(reason, detail)) = triage::expired(&task.envelope, now()) {
             return Box::pin(self.dead(task, reason, &detail)).await;
         }
+        if task.bundle.as_ref().is_some_and(|bundle| !bundle.begins()) {
+            Tally::add(&self.tally.returned, 1);
+            return;
+        }
         let envelope = &task.envelope;
         let span = tracing::info_span!(
             "attempt",
@@ -218,12 +222,13 @@ impl Engine {
     }
 
     /// Gives back a task. A suspect is published again, since the broker would
-    /// count its return as a crash.
+    /// count its return as a crash; so is a task of which others came with it and
+    /// have begun, since they would be run again.
     async fn give_back(&self, task: TaskDelivery) {
-        if *task.queue != QueueName::suspect() {
-            return;
+        let goes_back = task.bundle.as_ref().is_none_or(|bundle| bundle.goes_back());
+        if *task.queue == QueueName::suspect() || !goes_back {
+            self.publish_again(task).await;
         }
-        self.publish_again(task).await;
     }
 
     /// Puts a task at the end of its queue, with its crashes.

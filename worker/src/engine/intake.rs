@@ -8,6 +8,7 @@ use homing_protocol::{
     decode_tasks,
 };
 
+use super::bundle::Bundle;
 use super::ending::Cause;
 use super::{Engine, mint, now};
 use crate::error::RunError;
@@ -26,6 +27,8 @@ pub(super) struct TaskDelivery {
     pub(super) redelivered: bool,
     /// How often it came back.
     pub(super) returns: u32,
+    /// What it has in common with others that came with it.
+    pub(super) bundle: Option<Arc<Bundle>>,
 }
 
 /// Opens a consumer for each queue of the configuration.
@@ -137,10 +140,12 @@ impl Engine {
                 queue,
                 redelivered,
                 returns,
+                bundle: None,
             };
             return self.attend(task, triage).await;
         }
         let tokens = token.split(identity.tasks.len());
+        let bundle = Arc::new(Bundle::default());
         for (envelope, token) in identity.tasks.into_iter().zip(tokens) {
             let (triage, returns) = self.triage(&envelope, &received, &queue);
             let task = TaskDelivery {
@@ -150,6 +155,7 @@ impl Engine {
                 queue: Arc::clone(&queue),
                 redelivered,
                 returns,
+                bundle: Some(Arc::clone(&bundle)),
             };
             let engine = Arc::clone(&self);
             self.deliveries

@@ -17,6 +17,7 @@
 //! future early (the drain, a dropped `run`, a panic) loses nothing.
 
 mod apply;
+mod bundle;
 mod drain;
 mod ending;
 mod execute;
