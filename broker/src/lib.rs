@@ -45,9 +45,10 @@ pub trait Broker: Send + Sync + 'static {
     /// Opens a link to publish over.
     fn publisher(&self, window: Window) -> BoxFuture<'_, Result<Publisher, BrokerError>>;
 
-    /// Opens a link that receives from `source`, at most about `prefetch` tasks
-    /// ahead of their answers: a message counts as many as it carries. Two
-    /// messages may come however many they carry.
+    /// Opens a link that receives from `source`, `prefetch` deliveries ahead of
+    /// their answers. Where they carry bundles of tasks it soon asks for fewer, so
+    /// that it is as many tasks; but for two messages at least. Those it has asked
+    /// for before come all the same, and so may that many bundles at first.
     fn consumer(
         &self,
         source: Source,

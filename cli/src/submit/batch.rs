@@ -198,9 +198,10 @@ struct Submission<'a> {
     plan: Plan,
     journal: Journal,
     rejects: Rejects,
-    /// Rows without a confirm yet; the publisher's window bounds them.
+    /// Messages without a confirm yet; the publisher's window bounds them.
     on_their_way: FuturesUnordered<BoxFuture<'static, Confirmed>>,
     left_out: u64,
+    /// The rows of those messages.
     unconfirmed: u64,
     confirmed: u64,
     /// Of what is confirmed, also by earlier runs.
