@@ -88,7 +88,7 @@ simulate: ## Run the state machines in worlds that break (SEEDS=1000000)
 	@cargo run --release --locked --quiet --package homing-simulation -- --seeds $(SEEDS) --jobs "$$(nproc)" $(ARGS)
 
 .PHONY: fuzz
-fuzz: ## Look for bytes that break a reader (SECONDS_EACH=60 or RUNS_EACH=, TARGETS='msgpack json')
+fuzz: ## Look for bytes that break a reader (SECONDS_EACH=60 or RUNS_EACH=, BYTES_MAX=, TARGETS='msgpack json')
 	@scripts/fuzz $(TARGETS)
 
 .PHONY: examples

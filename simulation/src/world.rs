@@ -568,7 +568,7 @@ impl World {
             ) => {
                 let mut told = Vec::new();
                 if let Some(link) = self.publish_link(who) {
-                    let each = |request: Request, verdict| told.push((request.ticket, verdict));
+                    let each = |request: Request, verdict, _| told.push((request.ticket, verdict));
                     let answered = Answered::new(tag, multiple, confirmed);
                     link.outgoing.answered(answered, None, each);
                 }

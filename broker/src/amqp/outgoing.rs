@@ -120,6 +120,13 @@ impl<T> Outgoing<T> {
         self.confirms.waiting()
     }
 
+    /// How many on the current connection, and not given up, are such.
+    pub(super) fn written(&mut self, is: impl Fn(&T) -> bool) -> usize {
+        let pendings = self.confirms.waiting_mut();
+        let pendings = pendings.filter(|pending| !pending.silent && is(&pending.item));
+        pendings.count()
+    }
+
     /// Whether nothing is in here.
     pub(super) fn is_empty(&self) -> bool {
         !self.is_waiting() && self.unconfirmed() == 0 && self.refused.is_empty()
@@ -143,7 +150,8 @@ impl<T> Outgoing<T> {
 
     /// The broker's answer for `tag`, or for all up to it. `each` is told of
     /// those that are not given up, and not of refused ones if they are to be
-    /// published `again`.
+    /// published `again`; with the time a message was taken if a connection
+    /// before may have stored it, whatever this one says.
     pub(super) fn answered(
         &mut self,
         Answered {
@@ -152,7 +160,7 @@ impl<T> Outgoing<T> {
             confirmed,
         }: Answered,
         again: Option<Instant>,
-        mut each: impl FnMut(T, Verdict),
+        mut each: impl FnMut(T, Verdict, Option<Instant>),
     ) {
         let refused = &mut self.refused;
         let tell = |mut pending: Pending<T>, verdict| {
@@ -165,7 +173,10 @@ impl<T> Outgoing<T> {
                     pending.refusals += 1;
                     refused.push((now + pause.min(PAUSE_MAX), pending));
                 }
-                _ => each(pending.item, verdict),
+                _ => {
+                    let before = (pending.unanswered > 0).then_some(pending.since);
+                    each(pending.item, verdict, before);
+                }
             }
         };
         self.confirms.answered(tag, multiple, confirmed, tell);
@@ -235,7 +246,7 @@ mod tests {
             [0; 3].map(|_| outgoing.publish().copied()),
             [1, 2, 3].map(Some)
         );
-        outgoing.answered(Answered::new(2, false, true), None, |item, _| {
+        outgoing.answered(Answered::new(2, false, true), None, |item, _, _| {
             assert_eq!(item, 2)
         });
 
@@ -252,7 +263,7 @@ mod tests {
         publish_all(&mut outgoing);
         let mut told = Vec::new();
 
-        outgoing.answered(Answered::new(1, false, true), None, |item, verdict| {
+        outgoing.answered(Answered::new(1, false, true), None, |item, verdict, _| {
             told.push((item, verdict))
         });
 
@@ -271,12 +282,44 @@ mod tests {
 
         let mut told = Vec::new();
         assert_eq!(publish_all(&mut outgoing), [0; 0]);
-        outgoing.answered(Answered::new(1, false, true), None, |item, _| {
+        outgoing.answered(Answered::new(1, false, true), None, |item, _, _| {
             told.push(item)
         });
         assert_eq!((told.as_slice(), outgoing.unconfirmed()), (&[][..], 1));
         outgoing.broke();
         assert_eq!(publish_all(&mut outgoing), [2]);
+    }
+
+    #[test]
+    fn what_waits_or_is_given_up_does_not_count_as_written() {
+        let (mut outgoing, now) = outgoing(1..=4);
+        assert_eq!(
+            [0; 3].map(|_| outgoing.publish().copied()),
+            [1, 2, 3].map(Some)
+        );
+
+        outgoing.give_up(now, |item, _| *item == 2);
+
+        assert_eq!(outgoing.written(|item| *item != 3), 1);
+    }
+
+    #[test]
+    fn it_is_told_of_an_answer_if_a_connection_before_gave_none() {
+        for again in [false, true] {
+            let (mut outgoing, now) = outgoing([1]);
+            publish_all(&mut outgoing);
+            if again {
+                outgoing.broke();
+                publish_all(&mut outgoing);
+            }
+            let mut told = None;
+
+            outgoing.answered(Answered::new(1, false, false), None, |_, _, before| {
+                told = Some(before)
+            });
+
+            assert_eq!(told, Some(again.then_some(now)));
+        }
     }
 
     #[test]
@@ -299,11 +342,11 @@ mod tests {
     fn what_is_refused_is_published_again_after_a_pause_that_grows() {
         let (mut outgoing, now) = outgoing(1..=2);
         publish_all(&mut outgoing);
-        outgoing.answered(Answered::new(2, false, true), Some(now), |item, _| {
+        outgoing.answered(Answered::new(2, false, true), Some(now), |item, _, _| {
             assert_eq!(item, 2)
         });
 
-        outgoing.answered(Answered::new(1, false, false), Some(now), |_, _| {
+        outgoing.answered(Answered::new(1, false, false), Some(now), |_, _, _| {
             panic!("it is not told yet")
         });
 
@@ -312,7 +355,7 @@ mod tests {
         assert_eq!(publish_all(&mut outgoing), [0; 0]);
         outgoing.retry(now + PAUSE_FIRST);
         assert_eq!(publish_all(&mut outgoing), [1]);
-        outgoing.answered(Answered::new(3, false, false), Some(now), |_, _| {});
+        outgoing.answered(Answered::new(3, false, false), Some(now), |_, _, _| {});
         outgoing.retry(now + PAUSE_FIRST);
         assert_eq!(publish_all(&mut outgoing), [0; 0]);
         outgoing.retry(now + PAUSE_FIRST * 2);
@@ -323,7 +366,7 @@ mod tests {
     fn what_is_refused_too_long_is_given_up_as_that() {
         let (mut outgoing, now) = outgoing([1]);
         publish_all(&mut outgoing);
-        outgoing.answered(Answered::new(1, false, false), Some(now), |_, _| {});
+        outgoing.answered(Answered::new(1, false, false), Some(now), |_, _, _| {});
         let mut told = None;
 
         outgoing.give_up(now + PAUSE_MAX, |_, waited| {

@@ -179,9 +179,8 @@ impl PublishLink {
                 // Whoever sets no deadline decides about a refusal himself.
                 let again = self.deadline.map(|_| Instant::now());
                 let topology = &self.topology;
-                self.outgoing.answered(answered, again, |request, verdict| {
-                    tell(topology, request, &verdict);
-                });
+                let each = |request, verdict, before| tell(topology, request, &verdict, before);
+                self.outgoing.answered(answered, again, each);
                 self.trouble.heard(confirmed || again.is_none());
                 if confirmed {
                     return Ok(());
@@ -249,16 +248,12 @@ impl PublishLink {
         let route = |request: &Request| topology.route(&request.message.destination);
         let is_to_it =
             |request: &Request| text.contains(&format!("exchange '{}'", route(request).0));
-        let mut written = 0;
-        self.outgoing.give_up(Instant::now(), |request, waited| {
-            written += usize::from(waited.written && is_to_it(request));
-            false
-        });
+        let alone = self.outgoing.written(is_to_it) == 1;
         self.outgoing.give_up(Instant::now(), |request, waited| {
             if !waited.written || !is_to_it(request) {
                 return false;
             }
-            let barred = request.barred.again(written == 1, waited.unanswered);
+            let barred = request.barred.again(alone, waited.unanswered);
             if std::mem::replace(&mut request.barred, barred) == Barred::Never {
                 return false;
             }
@@ -327,7 +322,7 @@ impl PublishLink {
         self.outgoing.give_up(Instant::now(), |request, waited| {
             let is_late = waited.time > deadline;
             if is_late {
-                let error = match waited.refused {
+                let error = match waited.refused && waited.unanswered == 0 {
                     true => PublishError::Refused,
                     false => PublishError::Unconfirmed { waited: deadline },
                 };
@@ -338,11 +333,15 @@ impl PublishLink {
     }
 }
 
-fn tell(topology: &Topology, request: Request, verdict: &Verdict) {
-    let answer = match verdict {
-        Verdict::Confirmed => Ok(Confirmed::new()),
-        Verdict::Refused => Err(PublishError::Refused),
-        Verdict::Unroutable => {
+/// `before` is since when a connection may have stored it that never answered.
+fn tell(topology: &Topology, request: Request, verdict: &Verdict, before: Option<Instant>) {
+    let answer = match (verdict, before) {
+        (Verdict::Confirmed, _) => Ok(Confirmed::new()),
+        (_, Some(since)) => Err(PublishError::Unconfirmed {
+            waited: since.elapsed(),
+        }),
+        (Verdict::Refused, None) => Err(PublishError::Refused),
+        (Verdict::Unroutable, None) => {
             let (exchange, routing_key) = topology.route(&request.message.destination);
             Err(PublishError::Unroutable {
                 exchange,

@@ -34,6 +34,8 @@ async fn of_the_collector_lose_nothing_and_a_standby_goes_on() {
 
     assert!(kills >= 5, "only {kills}");
     pool.stop().await;
+    // Before it says so it may not listen to signals yet.
+    next.says("standing by").await;
     assert_eq!(next.stop().await, 0);
     assert_eq!(active.stop().await, 0);
     assert_balanced(&world, follower, &submitted).await;

@@ -47,6 +47,8 @@ impl<'a> Pool<'a> {
     /// Stops all in order.
     pub(crate) async fn stop(self) {
         for worker in self.workers {
+            // Before it says so it may not listen to signals yet.
+            worker.says("takes ").await;
             assert_eq!(worker.stop().await, 0);
         }
     }

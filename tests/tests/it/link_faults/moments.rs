@@ -4,7 +4,8 @@ use homing_broker::{PublishError, Window};
 use homing_producer::Producer;
 use homing_protocol::Status;
 use homing_tests::kind::{Echo, Gate};
-use homing_tests::{Books, Direction, Follower, How, Pipeline, Proxy, World, eventually};
+
+use homing_tests::{Books, Direction, Follower, How, Pipeline, Proxy, Raw, World, eventually};
 
 use super::{message, world_behind};
 
@@ -89,6 +90,31 @@ async fn a_message_that_may_be_stored_is_not_told_to_be_refused_with_another() {
     let alone = publisher.publish(message("3")).await.unwrap().await;
     let refused = matches!(alone, Err(PublishError::Unroutable { .. }));
     assert!(refused, "{alone:?}");
+}
+
+/// It is in the queue, and its confirm is lost; then the queue is unbound.
+#[tokio::test]
+async fn a_message_that_may_be_stored_is_not_told_to_be_returned() {
+    let world = World::start().await;
+    let queue = world.topology().namespace().name("tasks");
+    let proxy = Proxy::start(&world.url);
+    let broker = world.broker_at(proxy.url());
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+    proxy.swallow(&[Direction::FromBroker]);
+    let confirm = publisher.publish(message("1")).await.unwrap();
+    let stored = async || (world.ready("tasks").await == 1).then_some(());
+    eventually("it is stored", stored).await;
+    let mut raw = Raw::connect(&world.url).await;
+    raw.unbind_queue(&queue, &queue, &queue).await;
+
+    proxy.cut(How::Reset);
+
+    let answer = confirm.await;
+    let unknown = matches!(answer, Err(PublishError::Unconfirmed { .. }));
+    assert!(unknown, "{answer:?}");
+    let alone = publisher.publish(message("2")).await.unwrap().await;
+    let returned = matches!(alone, Err(PublishError::Unroutable { .. }));
+    assert!(returned, "{alone:?}");
 }
 
 /// The handler goes on, and so does the one that the broker's second delivery

@@ -31,8 +31,10 @@ async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_a
         ids.insert(producer.submit(Echo { n }).await.unwrap().id());
     }
 
-    disk.fill();
+    // While the disk is full the broker may let nobody in.
     let during = producer_with(&world, OUTAGE_MAX).await;
+    let impatient = producer_with(&world, Duration::from_secs(2)).await;
+    disk.fill();
     let during = tokio::spawn(async move {
         let mut batch = during.batch("during").await?;
         let mut ids = Vec::new();
@@ -42,21 +44,28 @@ async fn a_broker_whose_disk_was_full_has_what_it_confirmed_and_takes_the_rest_a
         batch.seal().await?;
         Ok::<_, SubmitError>(ids)
     });
-    let impatient = producer_with(&world, Duration::from_secs(2)).await;
     let told = impatient.submit(Echo { n: 0 }).await;
     disk.make_room();
     block_in_place(|| node.kill());
     block_in_place(|| node.start_again());
     ids.extend(during.await.unwrap().unwrap());
-    assert!(matches!(told, Err(SubmitError::Publish { .. })), "{told:?}");
+    // Of what it had preallocated there may be room for this one.
+    let doubtful = match told {
+        Ok(handle) => {
+            ids.insert(handle.id());
+            0
+        }
+        Err(SubmitError::Publish { .. }) => 1,
+        Err(other) => panic!("{other:?}"),
+    };
 
     let mut follower = Follower::new(world.store().await);
-    follower.all((BEFORE + DURING) as usize).await;
+    follower.all(ids.len()).await;
     let expected = Books::balanced(Status::Succeeded, ids.len());
     let books = follower.books(&ids).await;
-    // The impatient one may be there or not: nobody said that it was.
+    // The impatient one may be there or not if nobody said that it was.
     let foreign = books.foreign;
-    assert!(foreign <= 1, "{books:?}");
+    assert!(foreign <= doubtful, "{books:?}");
     assert_eq!(
         books,
         Books {
