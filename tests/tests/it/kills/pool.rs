@@ -1,6 +1,6 @@
 //! Workers, killed and replaced.
 
-use homing_tests::{Process, TEST_WORKER, World};
+use homing_tests::{Process, TEST_WORKER, World, eventually};
 use rand::RngExt as _;
 
 /// Workers at once.
@@ -44,9 +44,21 @@ impl<'a> Pool<'a> {
         self.started - WORKERS
     }
 
-    /// Stops all in order.
-    pub(crate) async fn stop(self) {
-        for worker in self.workers {
+    /// Stops all in order, and leaves nothing to be done: what one that was killed
+    /// had not acked may have come back although its outcome is stored.
+    pub(crate) async fn stop(mut self) {
+        self.stop_all().await;
+        let world = self.world;
+        while !world.waiting().await.is_empty() {
+            self.add();
+            let empty = async || world.waiting().await.is_empty().then_some(());
+            eventually("a worker takes what came back", empty).await;
+            self.stop_all().await;
+        }
+    }
+
+    async fn stop_all(&mut self) {
+        for worker in self.workers.drain(..) {
             // Before it says so it may not listen to signals yet.
             worker.says("takes ").await;
             assert_eq!(worker.stop().await, 0);
