@@ -25,7 +25,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub struct Delivery {
     /// The message.
-    pub received: Received,
+    pub received: Box<Received>,
     /// The right to answer for it.
     pub token: Token,
 }

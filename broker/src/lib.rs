@@ -20,6 +20,7 @@
 mod amqp;
 mod consumer;
 mod error;
+mod mint;
 mod publisher;
 mod puller;
 
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 pub use amqp::{AmqpUrl, Rabbit, UrlError};
 pub use consumer::{Consumer, Delivery, Quiet, Token};
 pub use error::{BrokerError, PublishError};
+pub use mint::mint;
 pub use publisher::{Confirm, Confirmed, Publisher, Replaced, Window};
 pub use puller::Puller;
 

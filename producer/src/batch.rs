@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
-use homing_broker::{Confirm, PublishError};
+use homing_broker::{Confirm, PublishError, mint};
 use homing_faults::{Point, crash_point};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{
@@ -334,7 +334,7 @@ impl Batch {
         };
         let batch = self.id;
         let message = record
-            .to_message(uuid::Uuid::now_v7().to_string())
+            .to_message(mint().to_string())
             .map_err(|source| SubmitError::Label { batch, source })?;
         let failed = |source| SubmitError::Record { batch, source };
         let publisher = self.producer.publisher();

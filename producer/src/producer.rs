@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
-use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, Publisher, Window, rabbit};
+use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, Publisher, Window, mint, rabbit};
 use homing_faults::{Point, crash_point};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::topology::Topology;
@@ -38,7 +38,7 @@ pub struct Producer {
 
 /// A new id for a task: UUID version 7, which sorts by time.
 pub fn new_task_id() -> TaskId {
-    uuid::Uuid::now_v7().into()
+    mint().into()
 }
 
 /// Where a task goes that is to be in `queue` once it is due.
@@ -48,7 +48,7 @@ fn due(task: &Envelope, queue: &QueueName) -> Destination {
 }
 
 fn new_message_id() -> String {
-    uuid::Uuid::now_v7().to_string()
+    mint().to_string()
 }
 
 impl Producer {
@@ -169,7 +169,7 @@ impl Producer {
     ///
     /// [`SubmitError`]: its record is not confirmed.
     pub async fn batch(&self, label: impl Into<String>) -> Result<Batch, SubmitError> {
-        let id = BatchId::from(uuid::Uuid::now_v7());
+        let id = BatchId::from(mint());
         self.resume(id, label, Timestamp::from_ms(0)).await
     }
 

@@ -204,6 +204,7 @@ impl ConsumeLink {
             self.caution.receives(Instant::now());
             let channel = &session.channel;
             *receiving = Some(self.subscribe(generation, channel, events).await?);
+            session.hold(self.asked);
         }
         Ok(())
     }
@@ -312,7 +313,10 @@ impl ConsumeLink {
                         self.deliver(&mut session, message)?;
                     }
                 }
-                () = lasting(self.caution.lasting_at()) => self.caution.lasts(),
+                () = at(session.held_until()) => {
+                    self.answer(generation, &mut session, &mut answers).await?;
+                }
+                () = at(self.caution.lasting_at()) => self.caution.lasts(),
                 () = self.wish_changed(), if !self.dropped => {}
             }
         }
@@ -320,8 +324,8 @@ impl ConsumeLink {
 }
 
 /// Waits until then; for ever if there is no such time.
-async fn lasting(at: Option<Instant>) {
-    match at {
+async fn at(time: Option<Instant>) {
+    match time {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }

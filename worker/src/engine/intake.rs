@@ -21,7 +21,7 @@ const TAKEN_MAX: usize = 64;
 pub(super) struct TaskDelivery {
     pub(super) envelope: Envelope,
     /// The message as it came, if the task was alone in it.
-    pub(super) received: Option<Received>,
+    pub(super) received: Option<Box<Received>>,
     pub(super) token: Token,
     pub(super) queue: Arc<QueueName>,
     pub(super) redelivered: bool,
@@ -74,7 +74,7 @@ pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: Queu
         for delivery in deliveries.drain(..) {
             let (engine, queue) = (Arc::clone(&engine), Arc::clone(&queue));
             let tracker = engine.deliveries.clone();
-            tracker.spawn(async move { engine.take(delivery, queue).await });
+            tracker.spawn(engine.take(delivery, queue));
         }
     }
     drop(engine);
@@ -124,7 +124,7 @@ impl Engine {
     async fn attend_all(
         self: Arc<Self>,
         token: Token,
-        received: Received,
+        received: Box<Received>,
         mut identity: Identity,
         queue: Arc<QueueName>,
     ) {
@@ -133,7 +133,7 @@ impl Engine {
             && let Some(envelope) = identity.tasks.pop()
         {
             let (triage, returns) = self.triage(&envelope, &received, &queue);
-            let task = TaskDelivery {
+            let task = Box::new(TaskDelivery {
                 envelope,
                 received: Some(received),
                 token,
@@ -141,14 +141,14 @@ impl Engine {
                 redelivered,
                 returns,
                 bundle: None,
-            };
+            });
             return self.attend(task, triage).await;
         }
         let tokens = token.split(identity.tasks.len());
         let bundle = Arc::new(Bundle::default());
         for (envelope, token) in identity.tasks.into_iter().zip(tokens) {
             let (triage, returns) = self.triage(&envelope, &received, &queue);
-            let task = TaskDelivery {
+            let task = Box::new(TaskDelivery {
                 envelope,
                 received: None,
                 token,
@@ -156,7 +156,7 @@ impl Engine {
                 redelivered,
                 returns,
                 bundle: Some(Arc::clone(&bundle)),
-            };
+            });
             let engine = Arc::clone(&self);
             self.deliveries
                 .spawn(async move { engine.attend(task, triage).await });
@@ -172,15 +172,22 @@ impl Engine {
     }
 
     /// Does with a task what triage says.
-    async fn attend(&self, mut task: TaskDelivery, triage: Triage) {
+    async fn attend(&self, task: Box<TaskDelivery>, triage: Triage) {
+        let slots = match triage {
+            Triage::Run => 1,
+            // In its turn all the room is its own.
+            Triage::RunAlone => 0,
+            elsewhere => return Box::pin(self.send_away(task, elsewhere)).await,
+        };
+        self.start(task, slots).await;
+    }
+
+    /// Deals with a task that is not run here and now.
+    async fn send_away(&self, mut task: Box<TaskDelivery>, triage: Triage) {
         let queue = QueueName::clone(&task.queue);
         let to = match triage {
-            Triage::Run => return self.start(task, 1).await,
-            // In its turn all the room is its own.
-            Triage::RunAlone => return self.start(task, 0).await,
-            Triage::Dead(reason, detail) => {
-                return Box::pin(self.dead(task, reason, &detail)).await;
-            }
+            Triage::Run | Triage::RunAlone => Destination::Queue(queue),
+            Triage::Dead(reason, detail) => return self.dead(task, reason, &detail).await,
             Triage::Suspect => {
                 tracing::warn!(task.id = %task.envelope.id, task.kind = %task.envelope.kind,
                     "task {} came back three times; it will run alone", task.envelope.id);
@@ -200,14 +207,14 @@ impl Engine {
             }
         };
         let is_suspect = to == Destination::Queue(QueueName::suspect());
-        Box::pin(self.send_on(task, &to)).await;
+        self.send_on(task, &to).await;
         if is_suspect {
             self.suspected.notify_one();
         }
     }
 
     /// Publishes a task again instead of its delivery.
-    pub(super) async fn send_on(&self, task: TaskDelivery, to: &Destination) {
+    pub(super) async fn send_on(&self, task: Box<TaskDelivery>, to: &Destination) {
         let received = task.as_received();
         let tasks = [task.envelope];
         self.republish(task.token, &received, &tasks, to, &task.queue)
