@@ -2,8 +2,7 @@
 //!
 //! It takes what is there and commits it at once, so a lone outcome waits for
 //! nobody; what arrives during a commit is the next group, so groups grow with
-//! the load by themselves. After a large group it waits a moment for the next
-//! one to grow: each commit costs as much as the rows of some messages.
+//! the load by themselves.
 
 use std::mem::{Discriminant, discriminant};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -24,13 +23,6 @@ const GROUP_ENTRIES_MAX: usize = 2_000;
 
 /// Most bytes in one group, up to the last message that passes it.
 const GROUP_BYTES_MAX: usize = 8 << 20;
-
-/// Entries of a group after which there is work enough to wait for more.
-const GROUP_ENTRIES_BUSY: usize = 64;
-
-/// How long the next group then grows, unless so many messages wait already.
-const GATHER_TIME: Duration = Duration::from_millis(5);
-const GATHER_MESSAGES: usize = 16;
 
 /// Messages that wait for the thread: a group of singles. The prefetch bounds
 /// what waits before them.
@@ -176,7 +168,7 @@ fn write_all(
     mut jobs: mpsc::Receiver<Job>,
     patient: &Patient,
 ) -> Result<u64, StoreError> {
-    let (mut stored, mut next, mut busy) = (0, None, false);
+    let (mut stored, mut next) = (0, None);
     while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
         let first = match job {
             Job::Store(item) => item,
@@ -185,11 +177,7 @@ fn write_all(
                 continue;
             }
         };
-        if busy && jobs.len() < GATHER_MESSAGES {
-            std::thread::sleep(GATHER_TIME);
-        }
         let (entries, mut tokens) = group(first, &mut jobs, &mut next);
-        busy = entries.len() >= GROUP_ENTRIES_BUSY;
         crash_point(Point::CollectorBeforeWrite);
         if is_broken(Sabotage::AckBeforeCommit) {
             tokens.drain(..).for_each(|token| token.ack(&Forged));

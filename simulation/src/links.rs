@@ -89,9 +89,6 @@ impl ConsumeLink {
     /// The prefetch of a subscription that begins now.
     pub(crate) fn ask(&mut self) -> u16 {
         self.asked = self.caution.prefetch(self.prefetch);
-        if let Some(session) = &mut self.session {
-            session.acks.hold(self.asked);
-        }
         self.asked
     }
 
@@ -134,7 +131,7 @@ impl ConsumeLink {
     pub(crate) fn has_answers(&self) -> bool {
         self.session
             .as_ref()
-            .is_some_and(|session| !session.said.is_empty() || session.acks.held_until().is_some())
+            .is_some_and(|session| !session.said.is_empty())
     }
 
     /// Whether every delivery has its answer.
@@ -151,21 +148,24 @@ impl ConsumeLink {
     }
 
     /// What to send for the answers given since the last time.
-    pub(crate) fn answers(&mut self, now: Instant, sabotage: Option<Sabotage>) -> Vec<Frame> {
+    pub(crate) fn answers(&mut self, sabotage: Option<Sabotage>) -> Vec<Frame> {
         let mut frames = Vec::new();
         let Some(session) = self.session.as_mut() else {
             return frames;
         };
-        while let Ok(Command::Answer(tag, answer)) = session.said.try_recv() {
+        while let Ok(command) = session.said.try_recv() {
+            let Command::Answer(tag, answer) = command else {
+                continue;
+            };
             if sabotage == Some(Sabotage::ForgetRequeue) && answer == Answer::Requeue {
                 continue;
             }
-            session.acks.answer(tag, answer, now);
+            session.acks.answer(tag, answer);
             if answer == Answer::Ack {
                 self.caution.acked();
             }
         }
-        session.acks.frames(now, &mut frames);
+        session.acks.frames(&mut frames);
         if sabotage == Some(Sabotage::MultipleOverUnfinished) {
             for frame in &mut frames {
                 if let Frame::Ack { multiple, .. } = frame {

@@ -668,7 +668,7 @@ impl World {
             Some(session) if session.connection == connection => session.answering = false,
             _ => return,
         }
-        let (frames, off) = (link.answers(now, sabotage), link.is_off(now));
+        let (frames, off) = (link.answers(sabotage), link.is_off(now));
         for frame in frames {
             trace!(self, "{who:?} answers {place:?}: {frame:?}");
             self.write_to_broker(connection, ClientFrame::Answer(frame));

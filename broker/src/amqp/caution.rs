@@ -60,11 +60,9 @@ impl Caution {
         self.began = None;
     }
 
-    /// Takes note that the connection begins to receive, if nothing came yet.
     pub(super) fn receives(&mut self, now: Instant) {
-        if !self.delivered {
-            self.began = Some(now);
-        }
+        self.began = Some(now);
+        self.delivered = false;
     }
 
     pub(super) fn delivered(&mut self, now: Instant) {

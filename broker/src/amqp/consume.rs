@@ -165,10 +165,15 @@ impl ConsumeLink {
         session: &mut Session,
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
-        for Command::Answer(tag, answer) in &*commands {
-            self.share.answered(*tag);
-            if *answer == Answer::Ack {
-                self.caution.acked();
+        for command in &*commands {
+            match command {
+                Command::Part(tag) => self.share.lessened(*tag),
+                Command::Answer(tag, answer) => {
+                    self.share.answered(*tag);
+                    if *answer == Answer::Ack {
+                        self.caution.acked();
+                    }
+                }
             }
         }
         session.answer(generation, commands).await
@@ -204,7 +209,6 @@ impl ConsumeLink {
             self.caution.receives(Instant::now());
             let channel = &session.channel;
             *receiving = Some(self.subscribe(generation, channel, events).await?);
-            session.hold(self.asked);
         }
         Ok(())
     }
@@ -255,7 +259,7 @@ impl ConsumeLink {
         // Without its handle the delivery is dropped here, which is its answer.
         drop(self.end.deliveries.send(delivery));
         let answer = tokio::select! {
-            Some(Command::Answer(_, answer)) = said.recv() => answer,
+            Some(answer) = last_answer(&mut said) => answer,
             error = plain.ended() => return Err(error),
         };
         match answer {
@@ -313,19 +317,25 @@ impl ConsumeLink {
                         self.deliver(&mut session, message)?;
                     }
                 }
-                () = at(session.held_until()) => {
-                    self.answer(generation, &mut session, &mut answers).await?;
-                }
-                () = at(self.caution.lasting_at()) => self.caution.lasts(),
+                () = lasting(self.caution.lasting_at()) => self.caution.lasts(),
                 () = self.wish_changed(), if !self.dropped => {}
             }
         }
     }
 }
 
+/// The answer of a delivery, after its parts.
+async fn last_answer(said: &mut mpsc::UnboundedReceiver<Command>) -> Option<Answer> {
+    loop {
+        if let Command::Answer(_, answer) = said.recv().await? {
+            return Some(answer);
+        }
+    }
+}
+
 /// Waits until then; for ever if there is no such time.
-async fn at(time: Option<Instant>) {
-    match time {
+async fn lasting(at: Option<Instant>) {
+    match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }

@@ -3,7 +3,6 @@
 use amqprs::channel::{BasicAckArguments, BasicNackArguments, Channel, QueueDeclareArguments};
 use homing_faults::{Point, crash_point};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::acks::{Acks, Frame};
 use super::generation::{End, Generation};
@@ -40,32 +39,23 @@ impl Session {
         Token::new(tag, self.commands.clone())
     }
 
-    /// Sets how many deliveries may be open: some acks wait for those before them.
-    pub(super) fn hold(&mut self, prefetch: u16) {
-        self.acks.hold(prefetch);
-    }
-
-    /// When acks that wait are to be sent.
-    pub(super) fn held_until(&self) -> Option<Instant> {
-        self.acks.held_until()
-    }
-
     /// How many deliveries have no answer.
     pub(super) fn open(&self) -> usize {
         self.acks.open()
     }
 
-    /// Sends these answers, and those that have waited.
+    /// Sends these answers.
     pub(super) async fn answer(
         &mut self,
         generation: &Generation,
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
-        let now = Instant::now();
-        for Command::Answer(tag, answer) in commands.drain(..) {
-            self.acks.answer(tag, answer, now);
+        for command in commands.drain(..) {
+            if let Command::Answer(tag, answer) = command {
+                self.acks.answer(tag, answer);
+            }
         }
-        self.acks.frames(now, &mut self.frames);
+        self.acks.frames(&mut self.frames);
         crash_point(Point::LinkBeforeAck);
         for frame in self.frames.drain(..) {
             match frame {

@@ -3,10 +3,10 @@
 //!
 //! Pure. RabbitMQ counts messages, and a subscription keeps the number that it
 //! began with; what came over an earlier one does not count. So the number is
-//! changed by another subscription, after what is held now: with more than twice
-//! the tasks nothing comes until they are few enough, then fewer messages; with
-//! all messages here and room for more tasks, more messages. As long as each
-//! carries one task nothing is ever changed.
+//! changed by another subscription, after what is left to do of what is here: with
+//! more than twice the tasks nothing comes until they are few enough, then fewer
+//! messages; with all messages here and room for more tasks, more messages. As
+//! long as each carries one task nothing is ever changed.
 
 use std::collections::HashMap;
 
@@ -33,10 +33,12 @@ pub(super) struct Share {
     /// Deliveries without an answer, and those of them before the subscription.
     open: usize,
     open_before: usize,
-    /// The tasks of each of them that carries more than one.
-    bundles: HashMap<u64, usize>,
-    /// Those tasks but one of each.
-    further: usize,
+    /// Of each of them that came with more than one task: how many, and how many
+    /// are left.
+    bundles: HashMap<u64, (usize, usize)>,
+    /// What they came with, and what is left, but one of each.
+    came: usize,
+    left: usize,
 }
 
 impl Share {
@@ -50,7 +52,8 @@ impl Share {
             open: 0,
             open_before: 0,
             bundles: HashMap::new(),
-            further: 0,
+            came: 0,
+            left: 0,
         }
     }
 
@@ -84,8 +87,19 @@ impl Share {
         self.last = tag;
         self.open += 1;
         if tasks > 1 {
-            self.further += tasks - 1;
-            self.bundles.insert(tag, tasks);
+            self.came += tasks - 1;
+            self.left += tasks - 1;
+            self.bundles.insert(tag, (tasks, tasks));
+        }
+    }
+
+    /// Takes note that a task of a delivery is done with.
+    pub(super) fn lessened(&mut self, tag: u64) {
+        if let Some((_, left)) = self.bundles.get_mut(&tag)
+            && *left > 1
+        {
+            *left -= 1;
+            self.left -= 1;
         }
     }
 
@@ -93,14 +107,15 @@ impl Share {
     pub(super) fn answered(&mut self, tag: u64) {
         self.open -= 1;
         self.open_before -= usize::from(tag <= self.before);
-        if let Some(tasks) = self.bundles.remove(&tag) {
-            self.further -= tasks - 1;
+        if let Some((came, left)) = self.bundles.remove(&tag) {
+            self.came -= came - 1;
+            self.left -= left - 1;
         }
     }
 
     /// Decides by what is held now.
     pub(super) fn weigh(&mut self) {
-        let (tasks, all) = (self.open + self.further, usize::from(self.prefetch));
+        let (tasks, all) = (self.open + self.left, usize::from(self.prefetch));
         if self.paused {
             self.paused = tasks > all && self.open > 1;
             return;
@@ -108,26 +123,32 @@ impl Share {
         let are_all_here = self.open - self.open_before >= usize::from(self.messages);
         let least = MESSAGES_MIN.min(self.prefetch);
         if are_all_here {
-            self.messages = self.more().unwrap_or(self.messages);
+            self.messages = self.more(tasks).unwrap_or(self.messages);
         } else if tasks > 2 * all && self.messages > least {
             self.paused = true;
-            self.messages = self.fitting().clamp(least, self.messages);
+            self.messages = self.fitting(all).clamp(least, self.messages);
         }
     }
 
-    /// A larger number, if it is worth a subscription.
-    fn more(&self) -> Option<u16> {
-        let (now, fitting) = (self.messages, self.fitting());
-        let pays = fitting == self.prefetch || fitting > now.saturating_add(now / 4);
-        let more = fitting.min(now.saturating_mul(GROWTH_MAX));
+    /// A larger number, if it is worth a subscription: for the room there is, and
+    /// for one more at least where most is done of what is here.
+    fn more(&self, tasks: usize) -> Option<u16> {
+        let (now, room) = (
+            self.messages,
+            usize::from(self.prefetch).checked_sub(tasks)?,
+        );
+        let wanted = now.saturating_add(self.fitting(room).max(u16::from(room > tasks)));
+        let pays = wanted >= self.prefetch || wanted > now.saturating_add(now / 4);
+        let more = wanted
+            .min(self.prefetch)
+            .min(now.saturating_mul(GROWTH_MAX));
         (pays && more > now).then_some(more)
     }
 
-    /// How many messages would carry as many tasks as the prefetch, if all were
-    /// as those that are here.
-    fn fitting(&self) -> u16 {
-        let tasks = (self.open + self.further).max(1);
-        let messages = usize::from(self.prefetch) * self.open / tasks;
+    /// How many messages would carry so many tasks, if all came with as many as
+    /// those that are here.
+    fn fitting(&self, tasks: usize) -> u16 {
+        let messages = tasks * self.open / (self.open + self.came).max(1);
         u16::try_from(messages).unwrap_or(self.prefetch)
     }
 }
@@ -264,6 +285,29 @@ mod tests {
 
             assert!(consumer.tasks() >= usize::from(prefetch));
         }
+    }
+
+    #[test]
+    fn bundles_of_which_one_task_is_left_do_not_keep_others_away() {
+        let mut share = Share::new(32);
+        (1..=32).for_each(|tag| share.delivered(tag, 100));
+        share.weigh();
+        assert!(share.is_paused());
+        (3..=32).for_each(|tag| share.answered(tag));
+        for tag in 1..=2 {
+            (1..100).for_each(|_| share.lessened(tag));
+        }
+
+        share.weigh();
+
+        assert!(!share.is_paused());
+        share.subscribed();
+        assert_eq!(share.messages(), 2);
+        // Two others come, and of them one task is left as well.
+        (33..=34).for_each(|tag| share.delivered(tag, 100));
+        (33..=34).for_each(|tag| (1..100).for_each(|_| share.lessened(tag)));
+        share.weigh();
+        assert!(share.messages() > 2);
     }
 
     #[test]

@@ -336,13 +336,13 @@ impl Submission<'_> {
     }
 
     fn note_rows(&mut self, rows: Vec<(u64, TaskId)>) -> io::Result<()> {
-        for (row, task) in rows {
+        for (_, task) in &rows {
             self.confirmed += 1;
             self.unconfirmed -= 1;
-            self.ids.add(task);
-            self.journal.note(row, task)?;
+            self.ids.add(*task);
         }
-        Ok(())
+        let mut rows = rows.into_iter();
+        rows.try_for_each(|(row, task)| self.journal.note(row, task))
     }
 
     /// Gives what is on its way a moment for its confirms.

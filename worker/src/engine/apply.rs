@@ -2,7 +2,7 @@
 //! place, ack.
 
 use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use homing_broker::Token;
 use homing_faults::{Point, crash_point};
@@ -10,7 +10,7 @@ use homing_protocol::{
     DeadLetter, Destination, Envelope, Message, QueueName, Reason, Received, Status,
 };
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
 
 use super::execute::{self, Bounds, Executed, execute};
@@ -26,6 +26,10 @@ use crate::handler::{AttemptFailure, Brief};
 use crate::registry::KindEntry;
 use crate::settle::{Settlement, settle};
 use crate::triage::{self, Triage};
+
+/// How long a worker that stops waits until what is left of a bundle is published
+/// again.
+const GIVE_BACK_TIME: Duration = Duration::from_secs(2);
 
 impl TaskDelivery {
     /// The task as a message of its own, which names its kind even where only the
@@ -90,7 +94,7 @@ impl Engine {
                 }
             },
         };
-        if task.token.is_lost() {
+        if task.token.is_lost() || !self.may_begin(&task) {
             // It is delivered again, maybe to another worker; to run it here as
             // well would only make it run twice.
             return;
@@ -100,10 +104,6 @@ impl Engine {
         }
         if let Some(Triage::Dead(reason, detail)) = triage::expired(&task.envelope, now()) {
             return Box::pin(self.dead(task, reason, &detail)).await;
-        }
-        if task.bundle.as_ref().is_some_and(|bundle| !bundle.begins()) {
-            Tally::add(&self.tally.returned, 1);
-            return;
         }
         let envelope = &task.envelope;
         let span = tracing::info_span!(
@@ -143,12 +143,22 @@ impl Engine {
         }
     }
 
+    /// Whether something may be done with a task: not if it came in a bundle that
+    /// goes back.
+    pub(super) fn may_begin(&self, task: &TaskDelivery) -> bool {
+        let begins = task.bundle.as_ref().is_none_or(|bundle| bundle.begins());
+        if !begins {
+            Tally::add(&self.tally.returned, 1);
+        }
+        begins
+    }
+
     /// Puts a task at the end of its queue that has waited here so long that the
     /// broker would take it back before its attempt has ended, and with it all
     /// else that this worker holds. Published anew and not returned, because
     /// RabbitMQ would count a return as if a worker had died.
     async fn hand_back(&self, task: Box<TaskDelivery>) {
-        if task.token.is_lost() {
+        if task.token.is_lost() || !self.may_begin(&task) {
             return;
         }
         tracing::warn!(
@@ -251,11 +261,17 @@ impl Engine {
 
     /// Gives back a task. A suspect is published again, since the broker would
     /// count its return as a crash; so is a task of which others came with it and
-    /// have begun, since they would be run again.
+    /// have begun, since they would be run again. For those a broker that confirms
+    /// nothing is not waited for: then they all come again.
     async fn give_back(&self, task: Box<TaskDelivery>) {
+        if task.token.is_lost() {
+            return;
+        }
         let goes_back = task.bundle.as_ref().is_none_or(|bundle| bundle.goes_back());
-        if *task.queue == QueueName::suspect() || !goes_back {
+        if *task.queue == QueueName::suspect() {
             self.publish_again(task).await;
+        } else if !goes_back {
+            let _late = timeout(GIVE_BACK_TIME, self.publish_again(task)).await;
         }
     }
 

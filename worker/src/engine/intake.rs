@@ -184,6 +184,9 @@ impl Engine {
 
     /// Deals with a task that is not run here and now.
     async fn send_away(&self, mut task: Box<TaskDelivery>, triage: Triage) {
+        if !self.may_begin(&task) {
+            return;
+        }
         let queue = QueueName::clone(&task.queue);
         let to = match triage {
             Triage::Run | Triage::RunAlone => Destination::Queue(queue),
