@@ -102,6 +102,10 @@ bench: ## Measure Homing beside the bare protocol, on a private RabbitMQ
 	@scripts/setup
 	@scripts/bench $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: ## Measure Homing beside Celery, Dramatiq and BullMQ (ARGS='--only celery')
+	@scripts/bench-peers $(ARGS)
+
 .PHONY: check
 check: fmt-check lint doc deps test-unit ## Everything that needs no broker
 

@@ -222,13 +222,17 @@ async fn look(
 }
 
 async fn read(store: &Store, asked: &Asked) -> Result<Vec<Account>, Trouble> {
-    let accounts = account::read(store, asked).await;
-    let accounts = accounts.map_err(|error| Trouble::store(&error))?;
-    if let (true, Asked::Batch(batch)) = (accounts.is_empty(), asked) {
-        // Says that it is not stored.
-        crate::which::find_batch(store, batch).await?;
+    loop {
+        let accounts = account::read(store, asked).await;
+        let accounts = accounts.map_err(|error| Trouble::store(&error))?;
+        match asked {
+            // Says that it is not stored, unless it is by now.
+            Asked::Batch(batch) if accounts.is_empty() => {
+                crate::which::find_batch(store, batch).await?;
+            }
+            _ => return Ok(accounts),
+        }
     }
-    Ok(accounts)
 }
 
 fn say(asked: &Asked, verdicts: &[Verdict], found: &Found, talk: Talk) {

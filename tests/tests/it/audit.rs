@@ -31,7 +31,8 @@ async fn audit(world: &World, batch: &str, flags: &[&str]) -> Said {
 }
 
 fn line(said: &Said) -> Value {
-    said.json().remove(0)
+    let line = said.json().into_iter().next();
+    line.unwrap_or_else(|| panic!("nothing was said: {said:?}"))
 }
 
 fn queue(world: &World, name: &str) -> String {

@@ -152,8 +152,9 @@ mod tests {
     }
 
     fn report(status: Status) -> Report {
+        let envelope = envelope();
         let past = Begun::now(Policy::DEFAULT.attempts_max(3)).ended();
-        past.report(&envelope(), &QueueName::tasks(), status, "host/1")
+        past.report(&envelope, &QueueName::tasks(), status, "host/1")
     }
 
     #[test]
