@@ -122,11 +122,11 @@ impl Share {
         }
         let are_all_here = self.open - self.open_before >= usize::from(self.messages);
         let least = MESSAGES_MIN.min(self.prefetch);
-        if are_all_here {
-            self.messages = self.more(tasks).unwrap_or(self.messages);
-        } else if tasks > 2 * all && self.messages > least {
+        if tasks > 2 * all && self.messages > least {
             self.paused = true;
             self.messages = self.fitting(all).clamp(least, self.messages);
+        } else if are_all_here {
+            self.messages = self.more(tasks).unwrap_or(self.messages);
         }
     }
 

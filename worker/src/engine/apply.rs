@@ -320,7 +320,7 @@ impl Engine {
         task: Box<TaskDelivery>,
         past: Past,
         mut report: homing_protocol::Report,
-        delay: std::time::Duration,
+        delay: Duration,
     ) {
         let due_at = now().after(delay);
         report.retry_at = Some(due_at);
