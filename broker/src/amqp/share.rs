@@ -283,7 +283,8 @@ mod tests {
                 consumer.fill(|| 1);
             }
 
-            assert!(consumer.tasks() >= usize::from(prefetch));
+            // The rest of the room is not worth a subscription.
+            assert!(4 * consumer.tasks() >= 3 * usize::from(prefetch));
         }
     }
 
