@@ -120,6 +120,9 @@ class Python(Side):
     def env(self, world):
         return {"PYTHONPATH": str(JOBS), "PYTHONDONTWRITEBYTECODE": "1"}
 
+    def configured(self):
+        return {setting.name: setting.value for setting in self.config}
+
     def python(self):
         return self.places.installed / "venv/bin/python"
 
@@ -145,8 +148,7 @@ class Celery(Python):
         return f"redis://127.0.0.1:{world.redis.port}/0"
 
     def env(self, world):
-        config = {setting.name: setting.value for setting in self.config}
-        config |= {"broker_url": world.vhost.url, "result_backend": self.backend(world)}
+        config = self.configured() | {"broker_url": world.vhost.url, "result_backend": self.backend(world)}
         return super().env(world) | {"CELERY_SETTINGS": json.dumps(config)}
 
     def workers(self, world):
@@ -199,7 +201,7 @@ class Dramatiq(Python):
         return [*self.config, *self.worker_settings, settings.DRAMATIQ_RESULTS, *super().all_settings()]
 
     def env(self, world):
-        config = {setting.name: setting.value for setting in self.config} | {"url": world.vhost.url}
+        config = self.configured() | {"url": world.vhost.url}
         redis = f"redis://127.0.0.1:{world.redis.port}/0"
         return super().env(world) | {"DRAMATIQ_SETTINGS": json.dumps(config), "REDIS_URL": redis}
 

@@ -1,10 +1,13 @@
-//! The task that is measured: its output is its payload.
+//! The tasks that are measured: their output is their payload.
 
 use homing::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a payload, and of an output.
 pub const BYTES: usize = 100;
+
+/// Tasks in a message, of those that share one.
+pub const BUNDLE: u16 = 128;
 
 /// Bytes that MessagePack spends on a text of up to 255 bytes, besides it.
 const TEXT_HEAD_BYTES: usize = 2;
@@ -23,6 +26,25 @@ impl Echo {
 
 impl Task for Echo {
     const KIND: &'static str = "bench.echo";
+    type Output = Self;
+    type Error = AnyError;
+}
+
+/// The same, of which many share a message.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Bundled(Echo);
+
+impl Bundled {
+    /// The task with this number.
+    pub fn new(number: u64) -> Self {
+        Self(Echo::new(number))
+    }
+}
+
+impl Task for Bundled {
+    const KIND: &'static str = "bench.bundled";
+    const POLICY: Policy = Policy::DEFAULT.bundle(BUNDLE);
     type Output = Self;
     type Error = AnyError;
 }

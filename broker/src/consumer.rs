@@ -19,13 +19,15 @@ pub(crate) enum Answer {
 pub(crate) enum Command {
     /// The answer to the delivery `tag` of one connection.
     Answer(u64, Answer),
+    /// One part of it is done with.
+    Part(u64),
 }
 
 /// A message from a broker, and the right to answer for it.
 #[derive(Debug)]
 pub struct Delivery {
     /// The message.
-    pub received: Received,
+    pub received: Box<Received>,
     /// The right to answer for it.
     pub token: Token,
 }
@@ -37,6 +39,8 @@ pub struct Delivery {
 pub struct Token {
     lease: Arc<Lease>,
     settled: bool,
+    /// Whether there are others.
+    is_part: bool,
 }
 
 /// A delivery without an answer. The last token of it that goes gives the
@@ -59,6 +63,7 @@ impl Token {
                 requeue: AtomicBool::new(false),
             }),
             settled: false,
+            is_part: false,
         }
     }
 
@@ -80,12 +85,14 @@ impl Token {
     /// # Panics
     ///
     /// Panics if `parts` is 0: there would be nobody to answer.
-    pub fn split(self, parts: usize) -> Vec<Self> {
+    pub fn split(mut self, parts: usize) -> Vec<Self> {
         assert!(parts > 0, "a delivery has at least one task");
+        self.is_part = parts > 1;
         let mut tokens: Vec<_> = (1..parts)
             .map(|_| Self {
                 lease: Arc::clone(&self.lease),
                 settled: false,
+                is_part: true,
             })
             .collect();
         tokens.push(self);
@@ -162,6 +169,10 @@ impl Drop for Token {
     fn drop(&mut self) {
         if !self.settled {
             self.lease.requeue.store(true, Ordering::Release);
+        }
+        if self.is_part {
+            // As below.
+            let _gone = self.lease.commands.send(Command::Part(self.lease.tag));
         }
     }
 }

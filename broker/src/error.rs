@@ -103,8 +103,9 @@ pub enum PublishError {
     /// The broker refused it, such as for a full queue. It is not stored.
     #[error("the broker refused the message")]
     Refused,
-    /// No confirm came in time. It may or may not be stored: publish it again
-    /// under the same task id, and the collector drops the duplicate.
+    /// No confirm came in time, or it was returned or refused after a connection
+    /// that gave no answer. It may or may not be stored: publish it again under
+    /// the same task id, and the collector drops the duplicate.
     #[error("the broker did not confirm within {} s", waited.as_secs())]
     Unconfirmed {
         /// How long was waited.

@@ -20,6 +20,7 @@
 mod amqp;
 mod consumer;
 mod error;
+mod mint;
 mod publisher;
 mod puller;
 
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 pub use amqp::{AmqpUrl, Rabbit, UrlError};
 pub use consumer::{Consumer, Delivery, Quiet, Token};
 pub use error::{BrokerError, PublishError};
+pub use mint::mint;
 pub use publisher::{Confirm, Confirmed, Publisher, Replaced, Window};
 pub use puller::Puller;
 
@@ -45,8 +47,10 @@ pub trait Broker: Send + Sync + 'static {
     /// Opens a link to publish over.
     fn publisher(&self, window: Window) -> BoxFuture<'_, Result<Publisher, BrokerError>>;
 
-    /// Opens a link that receives from `source`, at most `prefetch` deliveries
-    /// ahead of their answers.
+    /// Opens a link that receives from `source`, `prefetch` deliveries ahead of
+    /// their answers. Where they carry bundles of tasks it soon asks for fewer, so
+    /// that it is as many tasks; but for two messages at least. Those it has asked
+    /// for before come all the same, and so may that many bundles at first.
     fn consumer(
         &self,
         source: Source,

@@ -133,7 +133,7 @@ impl Consumers {
                 // What is delivered again anyway need not be stored twice.
                 deliveries.retain(|delivery| !delivery.token.is_lost());
                 let item = |Delivery { received, token }| {
-                    let entries = decode::results(received, topology)?;
+                    let entries = decode::results(*received, topology)?;
                     Ok(Item { entries, token })
                 };
                 return deliveries.into_iter().map(item).collect();
@@ -147,7 +147,7 @@ impl Consumers {
             }
         };
         let now = Timestamp::from(SystemTime::now());
-        let letter = decode::dead(delivery.received, topology, now);
+        let letter = decode::dead(*delivery.received, topology, now);
         let token = self.strays.send_on(&letter, delivery.token).await;
         let entries = vec![Entry::Dead(letter)];
         Ok(token

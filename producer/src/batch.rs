@@ -3,14 +3,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
-use homing_broker::{Confirm, PublishError};
+use homing_broker::{Confirm, PublishError, mint};
 use homing_faults::{Point, crash_point};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{
     BatchEvent, BatchId, BatchRecord, BatchRow, ContentType, Digest, Envelope, IdSum, Payload,
-    QueueName, Task, TaskId, TaskKind, Timestamp,
+    QueueName, Task, TaskId, TaskKind, Timestamp, pack,
 };
 
 use crate::error::SubmitError;
@@ -20,6 +20,14 @@ use crate::tasks::{BoxError, Tasks};
 /// Confirms a batch holds before it looks at the oldest: somewhat more than the
 /// publisher's window, which is what holds it back.
 const CONFIRMS_MAX: usize = 2_048;
+
+/// Bytes from which a message takes no further task: past that nothing is gained,
+/// and a message that comes again holds up more of them.
+const BUNDLE_BYTES_MAX: usize = 32 << 10;
+
+/// About what a task takes in a bundle beside its payload: id, digest, row and
+/// the names of its fields.
+const TASK_BYTES: usize = 100;
 
 /// Tasks submitted together. Not sealed, it stays `open`: its total is unknown.
 #[derive(Debug)]
@@ -47,7 +55,8 @@ pub struct BatchSummary {
     pub total: u64,
 }
 
-/// A task on its way; awaited, it is confirmed.
+/// A message on its way, with a task or a bundle of them; awaited, it is
+/// confirmed.
 #[derive(Debug)]
 #[must_use = "a task is not safe until it is confirmed"]
 pub struct Pushed {
@@ -60,7 +69,7 @@ impl Pushed {
         Self { id, confirm }
     }
 
-    /// The task's id.
+    /// The task's id; of a bundle the first one's.
     pub const fn id(&self) -> TaskId {
         self.id
     }
@@ -119,31 +128,15 @@ impl Batch {
     /// Dropped before it answers, the row is either not sent, or sent and
     /// counted.
     pub async fn submit<T: Task>(&mut self, task: T) -> Result<TaskId, SubmitError> {
-        let row = self.rows + 1;
-        let payload = Payload::encode(
-            "a payload",
-            &task,
-            ContentType::default(),
-            PAYLOAD_BYTES_MAX,
-        )
-        .map_err(|source| SubmitError::Encode {
-            id: TaskId::of_row(self.id, row, &TaskKind::of::<T>(), Digest::of(b"")),
-            source,
-        })?;
-        let envelope = self.envelope(row, TaskKind::of::<T>(), payload);
-        let pushed = self.push(&envelope, &QueueName::tasks()).await?;
-        // Counted once it is sent: a dropped future has sent nothing.
-        let id = pushed.id;
-        self.rows = row;
-        self.ids.add(id);
-        self.confirms.push_back(pushed);
-        if self.confirms.len() >= CONFIRMS_MAX {
-            self.settle_oldest().await?;
-        }
+        let envelope = self.row(self.rows + 1, &task)?;
+        let id = envelope.id;
+        self.send(&[envelope]).await?;
         Ok(id)
     }
 
     /// Submits all `tasks` as the next rows, as [`submit`](Self::submit) does.
+    /// Small ones share messages if the policy of their kind says so; whatever is
+    /// there is sent, nothing waits for others to come.
     ///
     /// # Errors
     ///
@@ -162,15 +155,74 @@ impl Batch {
 
     pub(crate) async fn submit_stream<T: Task>(
         &mut self,
-        mut tasks: BoxStream<'_, Result<T, BoxError>>,
+        tasks: BoxStream<'_, Result<T, BoxError>>,
     ) -> Result<(), SubmitError> {
-        while let Some(task) = tasks.next().await {
-            let task = task.map_err(|source| SubmitError::Source {
+        let tasks_max = T::POLICY.bundle_max();
+        let mut tasks = tasks.fuse();
+        while let Some(first) = tasks.next().await {
+            let (mut envelopes, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+            let mut failed = None;
+            while let Some(task) = next.take() {
+                match self.nth_row(envelopes.len() as u64, task) {
+                    Ok(envelope) => {
+                        bytes += envelope.payload.bytes.len();
+                        envelopes.push(envelope);
+                    }
+                    Err(error) => failed = Some(error),
+                }
+                let has_room = envelopes.len() < tasks_max.into() && bytes < BUNDLE_BYTES_MAX;
+                if has_room && failed.is_none() {
+                    next = tasks.next().now_or_never().flatten();
+                }
+            }
+            for bundle in bundles(envelopes, tasks_max) {
+                self.send(&bundle).await?;
+            }
+            failed.map_or(Ok(()), Err)?;
+        }
+        Ok(())
+    }
+
+    /// The row after the next `before` ones.
+    fn nth_row<T: Task>(
+        &self,
+        before: u64,
+        task: Result<T, BoxError>,
+    ) -> Result<Envelope, SubmitError> {
+        let rows = self.rows + before;
+        match task {
+            Ok(task) => self.row(rows + 1, &task),
+            Err(source) => Err(SubmitError::Source {
                 batch: self.id,
-                rows: self.rows,
+                rows,
                 source,
-            })?;
-            self.submit(task).await?;
+            }),
+        }
+    }
+
+    fn row<T: Task>(&self, row: u64, task: &T) -> Result<Envelope, SubmitError> {
+        let (kind, content_type) = (TaskKind::of::<T>(), ContentType::default());
+        let payload = Payload::encode("a payload", task, content_type, PAYLOAD_BYTES_MAX);
+        match payload {
+            Ok(payload) => Ok(self.envelope(row, kind, payload)),
+            Err(source) => Err(SubmitError::Encode {
+                id: TaskId::of_row(self.id, row, &kind, Digest::of(b"")),
+                source,
+            }),
+        }
+    }
+
+    /// Sends what is to travel together as the next rows.
+    async fn send(&mut self, bundle: &[Envelope]) -> Result<(), SubmitError> {
+        let pushed = self.push_bundle(bundle, &QueueName::tasks()).await?;
+        // Counted once it is sent: a dropped future has sent nothing.
+        for envelope in bundle {
+            self.rows += 1;
+            self.ids.add(envelope.id);
+        }
+        self.confirms.push_back(pushed);
+        if self.confirms.len() >= CONFIRMS_MAX {
+            self.settle_oldest().await?;
         }
         Ok(())
     }
@@ -203,6 +255,25 @@ impl Batch {
         queue: &QueueName,
     ) -> Result<Pushed, SubmitError> {
         self.producer.push(envelope, queue).await
+    }
+
+    /// Submits envelopes of this batch to `queue` in one message; the caller
+    /// awaits its confirm. Waits while the window is full.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Encode`]: they cannot travel together.
+    /// [`SubmitError::Publish`]: they were not sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, none is sent.
+    pub async fn push_bundle(
+        &self,
+        bundle: &[Envelope],
+        queue: &QueueName,
+    ) -> Result<Pushed, SubmitError> {
+        self.producer.push_bundle(bundle, queue).await
     }
 
     /// Waits until all its tasks are confirmed, and says how many there are.
@@ -263,11 +334,29 @@ impl Batch {
         };
         let batch = self.id;
         let message = record
-            .to_message(uuid::Uuid::now_v7().to_string())
+            .to_message(mint().to_string())
             .map_err(|source| SubmitError::Label { batch, source })?;
         let failed = |source| SubmitError::Record { batch, source };
         let publisher = self.producer.publisher();
         let confirm = publisher.publish(message).await.map_err(failed)?;
         confirm.await.map(drop).map_err(failed)
     }
+}
+
+/// Splits tasks into what shares a message: at most `tasks_max`, as long as they
+/// are small; a large one travels alone. What shares one has the times of the
+/// first.
+pub fn bundles(tasks: Vec<Envelope>, tasks_max: u16) -> Vec<Vec<Envelope>> {
+    let bytes_of = |task: &Envelope| TASK_BYTES + task.payload.bytes.len();
+    let mut bundles = pack(tasks, tasks_max.into(), BUNDLE_BYTES_MAX, bytes_of);
+    for bundle in &mut bundles {
+        let [first, others @ ..] = bundle.as_mut_slice() else {
+            continue;
+        };
+        for other in others {
+            other.submitted_at = first.submitted_at;
+            (other.due_at, other.expires_at) = (first.due_at, first.expires_at);
+        }
+    }
+    bundles
 }

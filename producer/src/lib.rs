@@ -32,7 +32,7 @@ mod reply;
 mod submit;
 mod tasks;
 
-pub use batch::{Batch, BatchSummary, Pushed};
+pub use batch::{Batch, BatchSummary, Pushed, bundles};
 pub use error::{ConnectError, OutputError, SubmitError, WaitError};
 pub use producer::{Producer, new_task_id};
 pub use reply::{Handle, Reply};

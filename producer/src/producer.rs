@@ -2,14 +2,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
-use homing_broker::{
-    AmqpUrl, Broker, BrokerError, Confirm, Patience, PublishError, Publisher, Window, rabbit,
-};
+use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, Publisher, Window, mint, rabbit};
 use homing_faults::{Point, crash_point};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::topology::Topology;
 use homing_protocol::{
-    BatchId, Destination, Envelope, Payload, QueueName, Task, TaskId, TaskKind, Timestamp,
+    BatchId, Destination, Envelope, Message, Payload, QueueName, Task, TaskId, TaskKind, Timestamp,
+    encode_tasks,
 };
 use tokio::sync::OnceCell;
 
@@ -39,11 +38,17 @@ pub struct Producer {
 
 /// A new id for a task: UUID version 7, which sorts by time.
 pub fn new_task_id() -> TaskId {
-    uuid::Uuid::now_v7().into()
+    mint().into()
+}
+
+/// Where a task goes that is to be in `queue` once it is due.
+fn due(task: &Envelope, queue: &QueueName) -> Destination {
+    let now = Timestamp::from(SystemTime::now());
+    Destination::due(queue.clone(), task.due_at, now)
 }
 
 fn new_message_id() -> String {
-    uuid::Uuid::now_v7().to_string()
+    mint().to_string()
 }
 
 impl Producer {
@@ -133,7 +138,8 @@ impl Producer {
 
     /// Submits all `tasks` as one batch: an iterator or a stream, of tasks or of
     /// results. Any length; memory is bounded. Answers once all are confirmed
-    /// and the batch is sealed with their number.
+    /// and the batch is sealed with their number. Small tasks share messages if
+    /// their kind's policy says so: [`Policy::bundle`](homing_protocol::Policy::bundle).
     ///
     /// # Errors
     ///
@@ -163,7 +169,7 @@ impl Producer {
     ///
     /// [`SubmitError`]: its record is not confirmed.
     pub async fn batch(&self, label: impl Into<String>) -> Result<Batch, SubmitError> {
-        let id = BatchId::from(uuid::Uuid::now_v7());
+        let id = BatchId::from(mint());
         self.resume(id, label, Timestamp::from_ms(0)).await
     }
 
@@ -196,10 +202,7 @@ impl Producer {
     ///
     /// Dropped before it answers, the task may or may not be submitted.
     pub async fn send(&self, envelope: &Envelope, queue: &QueueName) -> Result<(), SubmitError> {
-        let id = envelope.id;
-        let failed = |source| SubmitError::Publish { id, source };
-        let confirm = self.publish(envelope, queue).await.map_err(failed)?;
-        confirm.await.map(drop).map_err(failed)
+        self.push(envelope, queue).await?.await.map(drop)
     }
 
     /// Submits an envelope to `queue`; the caller awaits its confirm. Waits
@@ -217,10 +220,35 @@ impl Producer {
         envelope: &Envelope,
         queue: &QueueName,
     ) -> Result<Pushed, SubmitError> {
-        let id = envelope.id;
-        let confirm = self.publish(envelope, queue).await;
-        let confirm = confirm.map_err(|source| SubmitError::Publish { id, source })?;
-        Ok(Pushed::new(id, confirm))
+        let message = envelope.to_message(due(envelope, queue), new_message_id());
+        self.publish(envelope.id, message).await
+    }
+
+    /// Submits what travels in one message to `queue`; the caller awaits its
+    /// confirm, which is of all of them. Waits while the window is full.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Encode`]: they cannot travel together.
+    /// [`SubmitError::Publish`]: they were not sent. Both name the first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, none is sent.
+    pub async fn push_bundle(
+        &self,
+        bundle: &[Envelope],
+        queue: &QueueName,
+    ) -> Result<Pushed, SubmitError> {
+        let (id, to) = match bundle {
+            [alone] => return self.push(alone, queue).await,
+            [first, ..] => (first.id, due(first, queue)),
+            // Refused below.
+            [] => (new_task_id(), Destination::Queue(queue.clone())),
+        };
+        let message = encode_tasks(bundle, to, new_message_id())
+            .map_err(|source| SubmitError::Encode { id, source })?;
+        self.publish(id, message).await
     }
 
     /// Submits an envelope to `queue` and awaits its outcome for `deadline` at
@@ -254,18 +282,13 @@ impl Producer {
         self.publisher.close().await;
     }
 
-    pub(crate) async fn publish(
-        &self,
-        envelope: &Envelope,
-        queue: &QueueName,
-    ) -> Result<Confirm, PublishError> {
-        let now = Timestamp::from(SystemTime::now());
-        let destination = Destination::due(queue.clone(), envelope.due_at, now);
-        let message = envelope.to_message(destination, new_message_id());
+    /// Publishes a message whose first or only task is `id`.
+    async fn publish(&self, id: TaskId, message: Message) -> Result<Pushed, SubmitError> {
         crash_point(Point::ProducerBeforePublish);
         let confirm = self.publisher.publish(message).await;
         crash_point(Point::ProducerPublished);
-        confirm
+        let confirm = confirm.map_err(|source| SubmitError::Publish { id, source })?;
+        Ok(Pushed::new(id, confirm))
     }
 
     pub(crate) const fn publisher(&self) -> &Publisher {

@@ -75,6 +75,32 @@ pub fn encode_tasks(
     })
 }
 
+/// Splits `items` into what shares a message: at most `items_max`, and at most
+/// `bytes_max` as `bytes_of` counts them. One that is larger travels alone.
+pub fn pack<T>(
+    items: impl IntoIterator<Item = T>,
+    items_max: usize,
+    bytes_max: usize,
+    bytes_of: impl Fn(&T) -> usize,
+) -> Vec<Vec<T>> {
+    let mut bundles = Vec::new();
+    let (mut bundle, mut bundle_bytes) = (Vec::new(), 0);
+    for item in items {
+        let bytes = bytes_of(&item);
+        let is_full = bundle.len() >= items_max || bundle_bytes + bytes > bytes_max;
+        if is_full && !bundle.is_empty() {
+            bundles.push(std::mem::take(&mut bundle));
+            bundle_bytes = 0;
+        }
+        bundle.push(item);
+        bundle_bytes += bytes;
+    }
+    if !bundle.is_empty() {
+        bundles.push(bundle);
+    }
+    bundles
+}
+
 /// Refuses what [`decode_bundle`] would not read.
 pub(crate) fn check_count(count: usize) -> Result<(), EncodeError> {
     if (1..=BUNDLE_MAX).contains(&count) {
@@ -200,4 +226,33 @@ pub(crate) fn decode_bundle<T: DeserializeOwned>(
 fn decode_array<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, String> {
     prescan_msgpack(body)?;
     rmp_serde::from_slice(body).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn small_items_share_a_message_and_a_large_one_travels_alone() {
+        let packed = pack([500, 500, 1_001, 500], 64, 1_000, |bytes| *bytes);
+
+        assert_eq!(packed, [vec![500, 500], vec![1_001], vec![500]]);
+    }
+
+    proptest! {
+        #[test]
+        fn packing_keeps_order_and_bounds_and_loses_nothing(
+            sizes in prop::collection::vec(1_usize..400, 0..64), items_max in 1_usize..9,
+        ) {
+            let packed = pack(sizes.clone(), items_max, 1_000, |bytes| *bytes);
+
+            prop_assert_eq!(packed.concat(), sizes);
+            for bundle in packed {
+                let fits = bundle.iter().sum::<usize>() <= 1_000;
+                prop_assert!((1..=items_max).contains(&bundle.len()) && fits);
+            }
+        }
+    }
 }

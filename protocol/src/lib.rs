@@ -34,7 +34,7 @@ mod time;
 pub mod topology;
 
 pub use batch::{BatchEvent, BatchRecord};
-pub use bundle::encode_tasks;
+pub use bundle::{encode_tasks, pack};
 pub use codec::{ContentType, Payload};
 pub use dead::{DeadLetter, Reason};
 pub use decode::{Identity, decode_tasks};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::headers::H_BUNDLE;
+use crate::limit::BUNDLE_MAX;
 use crate::name::QueueName;
 use crate::time::Timestamp;
 use crate::topology::DELAY_SECS_MAX;
@@ -219,6 +221,12 @@ pub struct Received {
 }
 
 impl Received {
+    /// How many tasks it says it carries: 1 unless it is a bundle.
+    pub fn tasks(&self) -> usize {
+        let count = self.properties.int(H_BUNDLE).unwrap_or(1);
+        usize::try_from(count).map_or(1, |count| count.clamp(1, BUNDLE_MAX))
+    }
+
     /// The message once more, as it came: for what this version cannot read, and
     /// so cannot build anew.
     pub fn again(&self, destination: Destination, message_id: String) -> Message {

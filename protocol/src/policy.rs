@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::id::AttemptNumber;
+use crate::limit::BUNDLE_MAX;
 
 /// What a failed attempt asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,17 +23,20 @@ pub struct Policy {
     delay_max: Duration,
     timeout: Duration,
     concurrency_max: u32,
+    bundle_max: u16,
 }
 
 impl Policy {
     /// 5 attempts, delays of 1 s doubling to 10 min, 5 min for an attempt, no
-    /// limit of its own on how many run at once.
+    /// limit of its own on how many run at once, each task in a message of its
+    /// own.
     pub const DEFAULT: Self = Self {
         attempts_max: 5,
         delay_first: Duration::from_secs(1),
         delay_max: Duration::from_mins(10),
         timeout: Duration::from_mins(5),
         concurrency_max: u32::MAX,
+        bundle_max: 1,
     };
 
     /// Runs a task at most `attempts` times; 1 means no retry.
@@ -83,6 +87,26 @@ impl Policy {
         self
     }
 
+    /// Lets a batch send up to `tasks` of this kind in one message, as far as
+    /// they are small: what a message costs a broker is then shared by all of
+    /// them. One worker gets them all, so it is for tasks that take milliseconds;
+    /// 64 to 128 is where the broker is no longer the limit. Each keeps its own
+    /// id, attempts, timeout and outcome.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `tasks` is 0 or more than
+    /// [`BUNDLE_MAX`](crate::limit::BUNDLE_MAX).
+    #[must_use]
+    pub const fn bundle(mut self, tasks: u16) -> Self {
+        assert!(
+            tasks > 0 && tasks as usize <= BUNDLE_MAX,
+            "no message carries as many tasks"
+        );
+        self.bundle_max = tasks;
+        self
+    }
+
     /// The most attempts a task of this kind gets.
     pub const fn attempts(&self) -> u32 {
         self.attempts_max
@@ -96,6 +120,11 @@ impl Policy {
     /// The most attempts of this kind at once in one worker process.
     pub const fn concurrency(&self) -> u32 {
         self.concurrency_max
+    }
+
+    /// The most tasks of this kind in one message.
+    pub const fn bundle_max(&self) -> u16 {
+        self.bundle_max
     }
 
     /// Whether `attempt` is the last one allowed.

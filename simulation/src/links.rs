@@ -153,7 +153,10 @@ impl ConsumeLink {
         let Some(session) = self.session.as_mut() else {
             return frames;
         };
-        while let Ok(Command::Answer(tag, answer)) = session.said.try_recv() {
+        while let Ok(command) = session.said.try_recv() {
+            let Command::Answer(tag, answer) = command else {
+                continue;
+            };
             if sabotage == Some(Sabotage::ForgetRequeue) && answer == Answer::Requeue {
                 continue;
             }

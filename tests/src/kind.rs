@@ -35,6 +35,20 @@ pub struct Echo {
 }
 kind!(Echo, "test.echo", u64, AnyError, Policy::DEFAULT);
 
+/// Gives back its number, and travels with up to 15 others.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Small {
+    /// Its number.
+    pub n: u64,
+}
+kind!(
+    Small,
+    "test.small",
+    u64,
+    AnyError,
+    Policy::DEFAULT.bundle(16)
+);
+
 /// Takes a while, without a thread.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Sleep {

@@ -174,6 +174,25 @@ impl Oracle {
         claims.ids().filter(|id| outcomes.contains_key(id)).count()
     }
 
+    /// Whether the store knows how many tasks each sealed batch has.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the store cannot be read.
+    pub async fn are_sealed(&self, claims: &Claims) -> bool {
+        for (batch, total) in &claims.sealed {
+            if self.total(*batch).await != Some(*total) {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn total(&self, batch: BatchId) -> Option<u64> {
+        let stored = self.store.batch(&BatchRef::Id(batch)).await;
+        stored.expect("the store is readable")?.total
+    }
+
     /// How many tasks have an outcome since the last check.
     pub async fn stored(&mut self) -> usize {
         self.follower.catch_up().await
@@ -193,9 +212,8 @@ impl Oracle {
         }
         self.foreign(claims, &mut findings);
         for (batch, total) in &claims.sealed {
-            let stored = self.store.batch(&BatchRef::Id(*batch)).await;
-            let stored = stored.expect("the store is readable");
-            if stored.as_ref().and_then(|batch| batch.total) != Some(*total) {
+            let stored = self.total(*batch).await;
+            if stored != Some(*total) {
                 let what = format!("batch {batch} was sealed with {total}, stored is {stored:?}");
                 findings.add("I1", what);
             }

@@ -16,9 +16,10 @@ pub struct WorkerConfig {
     /// Attempts that may run at once; 16 by default. Low values leave a handler
     /// that waits for others idle, high ones need memory for each.
     pub concurrency: u16,
-    /// Deliveries the broker may send ahead of their answers, from each queue;
-    /// at least the concurrency, 32 by default. High values hide the way to the
-    /// broker, low ones share few tasks among many workers evenly.
+    /// Tasks the broker may send ahead of their answers, from each queue; at
+    /// least the concurrency, 32 by default. High values hide the way to the
+    /// broker, low ones share few tasks among many workers evenly. Of bundles two
+    /// may come at any time, and as many as this when they begin to come.
     pub prefetch: u16,
     /// How long running attempts may go on once the worker is to stop, and a
     /// blocking handler beyond its timeout; 30 s by default.

@@ -25,6 +25,15 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     tasks: u64,
 
+    /// Tasks queued before worker and collector begin; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    backlog: u64,
+
+    /// Tasks of each run of the whole pipeline with 128 in a message, which the
+    /// bare program has nothing beside; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    bundled: u64,
+
     /// Lone tasks of each round; 0 leaves them out
     #[arg(long, value_name = "N", default_value_t = 300)]
     lone: u64,
@@ -77,6 +86,8 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let plan = Plan {
         url: args.broker.clone(),
         tasks: args.tasks,
+        backlog: args.backlog,
+        bundled: args.bundled,
         lone: args.lone,
         rounds: args.rounds,
         only: args.only,

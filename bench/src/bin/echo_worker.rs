@@ -3,12 +3,16 @@
 use std::process::ExitCode;
 
 use homing::prelude::*;
-use homing_bench::echo::Echo;
+use homing_bench::echo::{Bundled, Echo};
 
 async fn echo(task: Echo, _: Attempt) -> Result<Echo, AttemptError> {
     Ok(task)
 }
 
+async fn bundled(task: Bundled, _: Attempt) -> Result<Bundled, AttemptError> {
+    Ok(task)
+}
+
 fn main() -> ExitCode {
-    homing::worker_main(async || Ok(Worker::new().handler(echo)))
+    homing::worker_main(async || Ok(Worker::new().handler(echo).handler(bundled)))
 }

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use homing::prelude::*;
 use homing_bench::clock::now_ns;
 use homing_bench::driver::LONE_PAUSE;
-use homing_bench::echo::Echo;
+use homing_bench::echo::{Bundled, Echo};
 use homing_bench::report::Report;
 use homing_bench::sample::Lone;
 use homing_bench::watch::{Layout, Watch};
@@ -24,6 +24,8 @@ struct Args {
 enum How {
     /// As one batch, as fast as they are confirmed
     All(Tasks),
+    /// The same, with many in each message
+    Bundled(Tasks),
     /// One at a time, each until it is stored
     Lone(Stored),
 }
@@ -54,7 +56,10 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let producer = Producer::from_env().await?;
     let report = match args.how {
-        How::All(Tasks { tasks }) => submit_all(&producer, tasks).await?,
+        How::All(Tasks { tasks }) => submit_all(&producer, (0..tasks).map(Echo::new)).await?,
+        How::Bundled(Tasks { tasks }) => {
+            submit_all(&producer, (0..tasks).map(Bundled::new)).await?
+        }
         How::Lone(Stored { tasks, store }) => {
             let watch = Watch::open(&store, Layout::Homing)?;
             submit_lone(&producer, tasks.tasks, &watch, LONE_PAUSE).await?
@@ -64,9 +69,12 @@ async fn run(args: Args) -> anyhow::Result<()> {
     report.print()
 }
 
-async fn submit_all(producer: &Producer, tasks: u64) -> anyhow::Result<Report> {
+async fn submit_all<T: Task>(
+    producer: &Producer,
+    tasks: impl Iterator<Item = T> + Send,
+) -> anyhow::Result<Report> {
     let start_ns = now_ns();
-    let batch = producer.submit_all((0..tasks).map(Echo::new)).await?;
+    let batch = producer.submit_all(tasks).await?;
     Ok(Report {
         batch: Some(batch.id.to_string()),
         ..Report::new("submit", batch.total, start_ns, now_ns())?

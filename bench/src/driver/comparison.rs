@@ -3,6 +3,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::pipeline::Pipeline;
+use super::side::Travel;
 use super::{Machine, Plan, Side, lone, pipeline, say};
 use crate::sample::{Lone, Spread};
 
@@ -11,6 +12,8 @@ use crate::sample::{Lone, Spread};
 pub struct Comparison {
     machine: Machine,
     tasks: u64,
+    backlog: u64,
+    bundled: u64,
     lone: u64,
     rounds: u32,
     figures: Vec<Figure>,
@@ -32,6 +35,9 @@ struct Figure {
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     pipeline: Option<Pipeline>,
+    /// Tasks a second.
+    backlog: Option<f64>,
+    bundled: Option<Pipeline>,
     lone: Option<Lone>,
 }
 
@@ -57,6 +63,8 @@ pub async fn compare(plan: &Plan) -> anyhow::Result<Comparison> {
     Ok(Comparison {
         machine,
         tasks: plan.tasks,
+        backlog: plan.backlog,
+        bundled: plan.bundled,
         lone: plan.lone,
         rounds: plan.rounds,
         figures: figures(&rounds),
@@ -72,7 +80,16 @@ async fn round(plan: &Plan) -> anyhow::Result<Round> {
             Side::Homing => &mut round.homing,
         };
         if plan.tasks > 0 {
-            run.pipeline = Some(pipeline::run(side, &plan.url, plan.tasks).await?);
+            let run_of = pipeline::run(side, &plan.url, plan.tasks, Travel::Alone);
+            run.pipeline = Some(run_of.await?);
+        }
+        if plan.backlog > 0 {
+            let worked_off = pipeline::backlog(side, &plan.url, plan.backlog);
+            run.backlog = Some(worked_off.await?.rate);
+        }
+        if plan.bundled > 0 && side == Side::Homing {
+            let run_of = pipeline::run(side, &plan.url, plan.bundled, Travel::Bundled);
+            run.bundled = Some(run_of.await?);
         }
         if plan.lone > 0 {
             run.lone = Some(lone::run(side, &plan.url, plan.lone).await?);
@@ -87,6 +104,11 @@ fn figures(rounds: &[Round]) -> Vec<Figure> {
             run.pipeline.as_ref().map(value)
         })
     };
+    let of_bundled = |name, decimals, value: fn(&Pipeline) -> f64| {
+        figure(rounds, name, decimals, |run| {
+            run.bundled.as_ref().map(value)
+        })
+    };
     let of_lone =
         |name, value: fn(&Lone) -> f64| figure(rounds, name, 2, |run| run.lone.as_ref().map(value));
     vec![
@@ -98,6 +120,10 @@ fn figures(rounds: &[Round]) -> Vec<Figure> {
             run.collector_rss_mib
         }),
         of_pipeline("producer, peak memory: MiB", 1, |run| run.producer_rss_mib),
+        figure(rounds, "backlog, stored: tasks/s", 0, |run| run.backlog),
+        of_bundled("bundled, stored: tasks/s", 0, |run| run.rate),
+        of_bundled("bundled, confirmed: tasks/s", 0, |run| run.submit_rate),
+        of_bundled("bundled CPU: s per 10,000 tasks", 3, |run| run.cpu_secs),
         of_lone("lone task, stored, p50: ms", |lone| lone.p50_ms),
         of_lone("lone task, stored, p99: ms", |lone| lone.p99_ms),
     ]
@@ -125,6 +151,8 @@ impl fmt::Display for Comparison {
         let Self {
             machine,
             tasks,
+            backlog,
+            bundled,
             lone,
             rounds,
             figures,
@@ -132,7 +160,8 @@ impl fmt::Display for Comparison {
         writeln!(f, "{machine}")?;
         writeln!(
             f,
-            "medians of {rounds} rounds; {tasks} tasks, {lone} lone tasks each\n"
+            "medians of {rounds} rounds; {tasks} tasks, a backlog of {backlog}, {bundled} bundled, \
+             {lone} lone tasks each\n"
         )?;
         writeln!(f, "| figure | bare | Homing | Homing / bare (min-max) |")?;
         writeln!(f, "|---|--:|--:|--:|")?;
@@ -167,11 +196,11 @@ mod tests {
 
     fn run(p50_ms: f64) -> Run {
         Run {
-            pipeline: None,
             lone: Some(Lone {
                 p50_ms,
                 p99_ms: 1.0,
             }),
+            ..Run::default()
         }
     }
 

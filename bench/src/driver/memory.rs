@@ -2,11 +2,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::child::{Process, Services};
-use super::pipeline::until_stored;
-use super::world::World;
-use super::{Side, say};
-use crate::clock::{now_ns, secs_between};
+use super::Side;
+use super::pipeline::{Backlog, backlog};
 
 /// How much more memory a process of Homing may need for a hundred times the
 /// tasks, MiB.
@@ -63,25 +60,14 @@ impl Memory {
 ///
 /// A process has failed, or the broker is away.
 pub async fn memory(url: &str, tasks: u64) -> anyhow::Result<Memory> {
-    let world = World::new(Side::Homing, url).await?;
-    measure(&world, tasks).await
-}
-
-async fn measure(world: &World, tasks: u64) -> anyhow::Result<Memory> {
-    say(format_args!("queueing {tasks} tasks"));
-    let producer = Process::start("producer", world.side.producer(world, tasks)?)?;
-    let submitted = producer.report(tasks).await?;
-    say(format_args!(
-        "queued at {:.0} tasks/s; working them off",
-        submitted.rate
-    ));
-    let start_ns = now_ns();
-    let mut services = Services::start(world, tasks).await?;
-    let end_ns = until_stored(world, tasks, || services.check()).await?;
-    let used = services.end(world).await?;
+    let Backlog {
+        rate,
+        submitted,
+        used,
+    } = backlog(Side::Homing, url, tasks).await?;
     Ok(Memory {
         tasks,
-        rate: tasks as f64 / secs_between(start_ns, end_ns),
+        rate,
         producer_rss_mib: submitted.rss_peak_mib,
         worker_rss_mib: used.worker.rss_peak_mib,
         collector_rss_mib: used.collector.rss_peak_mib,

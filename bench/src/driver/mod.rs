@@ -33,6 +33,10 @@ pub struct Plan {
     pub url: String,
     /// Tasks of a run of the whole pipeline.
     pub tasks: u64,
+    /// Tasks of a backlog that is worked off.
+    pub backlog: u64,
+    /// Tasks of a run of the whole pipeline in which many share a message.
+    pub bundled: u64,
     /// Lone tasks of a round.
     pub lone: u64,
     /// How often everything is measured.

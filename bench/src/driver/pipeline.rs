@@ -3,6 +3,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 
 use super::child::{Process, ServiceUsage, Services};
+use super::side::Travel;
 use super::world::World;
 use super::{STALL_TIME_MAX, Side, say};
 use crate::clock::{now_ns, secs_between};
@@ -33,15 +34,58 @@ pub(super) struct Pipeline {
     pub(super) producer_rss_mib: f64,
 }
 
-/// Runs it once, with `tasks` tasks.
-pub(super) async fn run(side: Side, url: &str, tasks: u64) -> anyhow::Result<Pipeline> {
-    let world = World::new(side, url).await?;
-    measure(&world, tasks).await
+/// A backlog that was worked off.
+#[derive(Clone, Debug)]
+pub(super) struct Backlog {
+    /// Tasks a second, from the start of worker and collector until all are
+    /// stored.
+    pub(super) rate: f64,
+    pub(super) submitted: Report,
+    pub(super) used: ServiceUsage,
 }
 
-async fn measure(world: &World, tasks: u64) -> anyhow::Result<Pipeline> {
+/// Runs it once, with `tasks` tasks.
+pub(super) async fn run(
+    side: Side,
+    url: &str,
+    tasks: u64,
+    travel: Travel,
+) -> anyhow::Result<Pipeline> {
+    let world = World::new(side, url).await?;
+    measure(&world, tasks, travel).await
+}
+
+/// Queues `tasks` tasks with nobody there to run them, then works them off.
+pub(super) async fn backlog(side: Side, url: &str, tasks: u64) -> anyhow::Result<Backlog> {
+    let world = World::new(side, url).await?;
+    work_off(&world, tasks).await
+}
+
+async fn work_off(world: &World, tasks: u64) -> anyhow::Result<Backlog> {
+    let producer = world.side.producer(world, tasks, Travel::Alone)?;
+    let producer = Process::start("producer", producer)?;
+    let submitted = producer.report(tasks).await?;
+    let side = world.side.name();
+    let queued = submitted.rate;
+    say(format_args!(
+        "{side}: queued {tasks} tasks at {queued:.0} tasks/s; working them off"
+    ));
+    let start_ns = now_ns();
     let mut services = Services::start(world, tasks).await?;
-    let mut producer = Process::start("producer", world.side.producer(world, tasks)?)?;
+    let end_ns = until_stored(world, tasks, || services.check()).await?;
+    let rate = tasks as f64 / secs_between(start_ns, end_ns);
+    say(format_args!("{side}: {rate:.0} tasks/s"));
+    Ok(Backlog {
+        rate,
+        submitted,
+        used: services.end(world).await?,
+    })
+}
+
+async fn measure(world: &World, tasks: u64, travel: Travel) -> anyhow::Result<Pipeline> {
+    let mut services = Services::start(world, tasks).await?;
+    let producer = world.side.producer(world, tasks, travel)?;
+    let mut producer = Process::start("producer", producer)?;
     let watching = until_stored(world, tasks, || {
         services.check()?;
         producer.check()
@@ -52,7 +96,7 @@ async fn measure(world: &World, tasks: u64) -> anyhow::Result<Pipeline> {
     let measured = figures(&submitted, &used, end_ns);
     let side = world.side.name();
     say(format_args!(
-        "{side}: {tasks} tasks, {:.0} tasks/s",
+        "{side}: {tasks} tasks, {travel:?}, {:.0} tasks/s",
         measured.rate
     ));
     Ok(measured)

@@ -20,6 +20,15 @@ pub enum Side {
     Homing,
 }
 
+/// How tasks travel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Travel {
+    /// Each in a message of its own.
+    Alone,
+    /// Many in a message.
+    Bundled,
+}
+
 impl Side {
     pub(super) const BOTH: [Self; 2] = [Self::Bare, Self::Homing];
 
@@ -60,13 +69,23 @@ impl Side {
         Ok(command)
     }
 
-    /// Submits `tasks` tasks as fast as they are confirmed.
-    pub(super) fn producer(self, world: &World, tasks: u64) -> anyhow::Result<Command> {
+    /// Submits `tasks` tasks as fast as they are confirmed; only Homing bundles
+    /// them.
+    pub(super) fn producer(
+        self,
+        world: &World,
+        tasks: u64,
+        travel: Travel,
+    ) -> anyhow::Result<Command> {
         if self == Self::Bare {
             return bare(world, "publish", tasks, None);
         }
+        let how = match travel {
+            Travel::Alone => "all",
+            Travel::Bundled => "bundled",
+        };
         let mut command = world.command("submit")?;
-        command.args(["all", "--tasks", &tasks.to_string()]);
+        command.args([how, "--tasks", &tasks.to_string()]);
         Ok(command)
     }
 

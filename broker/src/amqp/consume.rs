@@ -16,6 +16,7 @@ use super::generation::{End, Event, Generation, plain};
 use super::link::{Events, Serve, Settings, Up};
 use super::plain::{Found, Plain, Read, read};
 use super::session::{Session, passive};
+use super::share::Share;
 use crate::consumer::{Answer, Command, ConsumerEnd, Delivery, Token, Wish};
 use crate::error::BrokerError;
 
@@ -47,8 +48,8 @@ pub(super) struct ConsumeLink {
     place: String,
     user: String,
     queue: String,
-    prefetch: NonZeroU16,
-    /// What the subscription asked for.
+    share: Share,
+    /// The messages that the subscription asked for.
     asked: u16,
     settings: Arc<Settings>,
     remedy: Remedy,
@@ -84,7 +85,7 @@ impl ConsumeLink {
             place: settings.url.place(),
             user: settings.url.user.clone(),
             queue,
-            prefetch,
+            share: Share::new(prefetch.get()),
             asked: 0,
             settings: Arc::clone(settings),
             remedy,
@@ -99,6 +100,11 @@ impl ConsumeLink {
         self.dropped |= self.end.wish.has_changed().is_err();
         let wish = *self.end.wish.borrow_and_update();
         if self.dropped { Wish::Stop } else { wish }
+    }
+
+    /// How many messages a subscription that begins now asks for.
+    fn wanted(&self) -> u16 {
+        self.caution.prefetch(self.share.messages())
     }
 
     /// Says whether nothing comes, of a link that has nothing open.
@@ -128,7 +134,8 @@ impl ConsumeLink {
         channel: &Channel,
         events: &mut Events,
     ) -> Result<Receiving, End> {
-        self.asked = self.caution.prefetch(self.prefetch.get());
+        self.asked = self.wanted();
+        self.share.subscribed();
         let qos = BasicQosArguments::new(0, self.asked, false);
         generation.call(channel.basic_qos(qos)).await?;
         let consume = BasicConsumeArguments::new(&self.queue, "")
@@ -144,6 +151,7 @@ impl ConsumeLink {
             return Err(End::Broken("a delivery came out of order".to_owned()));
         };
         self.caution.delivered(Instant::now());
+        self.share.delivered(tag, received.tasks());
         let token = session.token(tag);
         // Without its handle the delivery is dropped, and so goes back.
         let _returned = self.end.deliveries.send(Delivery { received, token });
@@ -157,9 +165,15 @@ impl ConsumeLink {
         session: &mut Session,
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
-        for Command::Answer(_, answer) in &*commands {
-            if *answer == Answer::Ack {
-                self.caution.acked();
+        for command in &*commands {
+            match command {
+                Command::Part(tag) => self.share.lessened(*tag),
+                Command::Answer(tag, answer) => {
+                    self.share.answered(*tag);
+                    if *answer == Answer::Ack {
+                        self.caution.acked();
+                    }
+                }
             }
         }
         session.answer(generation, commands).await
@@ -174,8 +188,9 @@ impl ConsumeLink {
         receiving: &mut Option<Receiving>,
         events: &mut Events,
     ) -> Result<(), End> {
-        let receives = self.wish() == Wish::Receive;
-        let anew = self.asked != self.caution.prefetch(self.prefetch.get());
+        self.share.weigh();
+        let receives = self.wish() == Wish::Receive && !self.share.is_paused();
+        let anew = self.asked != self.wanted();
         if (!receives || anew)
             && let Some((subscription, mut messages)) = receiving.take()
         {
@@ -244,7 +259,7 @@ impl ConsumeLink {
         // Without its handle the delivery is dropped here, which is its answer.
         drop(self.end.deliveries.send(delivery));
         let answer = tokio::select! {
-            Some(Command::Answer(_, answer)) = said.recv() => answer,
+            Some(answer) = last_answer(&mut said) => answer,
             error = plain.ended() => return Err(error),
         };
         match answer {
@@ -267,6 +282,7 @@ impl ConsumeLink {
             return Err(looked.map_or_else(|error| End::Broken(plain(&error)), |()| End::Again));
         }
         let channel = self.open(generation, &mut events).await?;
+        self.share.connected();
         let (mut session, mut said) = Session::new(channel);
         let (mut receiving, mut up) = (None, Some(up));
         let (mut buffer, mut answers) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
@@ -304,6 +320,15 @@ impl ConsumeLink {
                 () = lasting(self.caution.lasting_at()) => self.caution.lasts(),
                 () = self.wish_changed(), if !self.dropped => {}
             }
+        }
+    }
+}
+
+/// The answer of a delivery, after its parts.
+async fn last_answer(said: &mut mpsc::UnboundedReceiver<Command>) -> Option<Answer> {
+    loop {
+        if let Command::Answer(_, answer) = said.recv().await? {
+            return Some(answer);
         }
     }
 }

@@ -90,7 +90,7 @@ fn field(value: &HeaderValue) -> Option<FieldValue> {
 
 /// A delivery as amqprs hands it over, and its tag. `None` if a part is
 /// missing, which no broker sends.
-pub(super) fn from_amqp(message: ConsumerMessage) -> Option<(u64, Received)> {
+pub(super) fn from_amqp(message: ConsumerMessage) -> Option<(u64, Box<Received>)> {
     let deliver = message.deliver?;
     let from = message.basic_properties.unwrap_or_default();
     let place = (deliver.exchange().clone(), deliver.routing_key().clone());
@@ -100,7 +100,7 @@ pub(super) fn from_amqp(message: ConsumerMessage) -> Option<(u64, Received)> {
 }
 
 /// The same for a message that was asked for.
-pub(super) fn from_get((get, from, body): GetMessage) -> (u64, Received) {
+pub(super) fn from_get((get, from, body): GetMessage) -> (u64, Box<Received>) {
     let place = (get.exchange().clone(), get.routing_key().clone());
     let received = received(place, get.redelivered(), &from, body);
     (get.delivery_tag(), received)
@@ -108,7 +108,7 @@ pub(super) fn from_get((get, from, body): GetMessage) -> (u64, Received) {
 
 /// The same for one that amqprs cannot read: with what is wrong with its
 /// properties, and these as they are on the wire.
-pub(super) fn from_plain(found: Found, read: Read) -> Received {
+pub(super) fn from_plain(found: Found, read: Read) -> Box<Received> {
     let Read {
         mut properties,
         problem,
@@ -134,7 +134,7 @@ pub(super) fn from_plain(found: Found, read: Read) -> Received {
         ];
         properties.headers.extend(said);
     }
-    Received {
+    Box::new(Received {
         properties,
         body: Bytes::from(found.body),
         exchange: found.exchange,
@@ -142,7 +142,7 @@ pub(super) fn from_plain(found: Found, read: Read) -> Received {
         redelivered: found.redelivered,
         delivery_count: counted(found.redelivered, count),
         deaths,
-    }
+    })
 }
 
 /// A publisher can put any count on a first delivery.
@@ -158,7 +158,7 @@ fn received(
     redelivered: bool,
     from: &BasicProperties,
     body: Vec<u8>,
-) -> Received {
+) -> Box<Received> {
     let mut headers = Vec::new();
     let (mut count, mut deaths) = (0, Vec::new());
     if let Some(table) = from.headers() {
@@ -173,7 +173,7 @@ fn received(
     }
     // The table has no order of its own.
     headers.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Received {
+    Box::new(Received {
         properties: Properties {
             message_id: from.message_id().cloned(),
             correlation_id: from.correlation_id().cloned(),
@@ -191,7 +191,7 @@ fn received(
         redelivered,
         delivery_count: counted(redelivered, count),
         deaths,
-    }
+    })
 }
 
 fn integer(value: &FieldValue) -> Option<i64> {

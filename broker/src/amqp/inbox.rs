@@ -69,7 +69,7 @@ impl InboxLink {
                         return Err(End::Broken("the deliveries ended".to_owned()));
                     };
                     if let Some((_, received)) = from_amqp(message) {
-                        let _gone = self.events.send(InboxEvent::Reply(Box::new(received)));
+                        let _gone = self.events.send(InboxEvent::Reply(received));
                     }
                 }
                 () = self.events.closed() => return Ok(()),

@@ -19,6 +19,7 @@ mod probe;
 mod publish;
 mod pull;
 mod session;
+mod share;
 mod url;
 
 use std::num::NonZeroU16;
@@ -79,7 +80,7 @@ impl Rabbit {
     async fn open_inbox(&self) -> Result<Inbox, BrokerError> {
         let (events, rx) = mpsc::unbounded_channel();
         let (place, user) = self.who();
-        let unique = format!("reply.{}", uuid::Uuid::now_v7());
+        let unique = format!("reply.{}", crate::mint());
         let address = self.topology.namespace().name(&unique);
         let link = inbox::InboxLink {
             place,

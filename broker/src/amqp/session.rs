@@ -50,8 +50,10 @@ impl Session {
         generation: &Generation,
         commands: &mut Vec<Command>,
     ) -> Result<(), End> {
-        for Command::Answer(tag, answer) in commands.drain(..) {
-            self.acks.answer(tag, answer);
+        for command in commands.drain(..) {
+            if let Command::Answer(tag, answer) = command {
+                self.acks.answer(tag, answer);
+            }
         }
         self.acks.frames(&mut self.frames);
         crash_point(Point::LinkBeforeAck);

@@ -22,8 +22,8 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use homing_broker::Window;
 use homing_faults::{Point, crash_point};
-use homing_producer::{Batch, Producer, SubmitError};
-use homing_protocol::{BatchId, IdSum, TaskId};
+use homing_producer::{Batch, Producer, SubmitError, bundles};
+use homing_protocol::{BatchId, Envelope, IdSum, TaskId};
 use homing_store::BatchRef;
 use tokio::sync::mpsc;
 
@@ -97,6 +97,7 @@ pub(super) async fn run(
         plan,
         on_their_way: FuturesUnordered::new(),
         left_out: 0,
+        unconfirmed: 0,
         confirmed: 0,
         progress: Progress::new(&label, bytes, talk),
     };
@@ -188,7 +189,8 @@ fn left_open(report: &Report<'_>, ended: Ended, counts: &Counts) -> Result<(), T
     }
 }
 
-type Confirmed = Result<(u64, TaskId), SubmitError>;
+/// The rows of a message, with their tasks.
+type Confirmed = Result<Vec<(u64, TaskId)>, SubmitError>;
 
 struct Submission<'a> {
     args: &'a SubmitArgs,
@@ -197,9 +199,11 @@ struct Submission<'a> {
     plan: Plan,
     journal: Journal,
     rejects: Rejects,
-    /// Rows without a confirm yet; the publisher's window bounds them.
+    /// Messages without a confirm yet; the publisher's window bounds them.
     on_their_way: FuturesUnordered<BoxFuture<'static, Confirmed>>,
     left_out: u64,
+    /// The rows of those messages.
+    unconfirmed: u64,
     confirmed: u64,
     /// Of what is confirmed, also by earlier runs.
     ids: IdSum,
@@ -271,8 +275,12 @@ impl Submission<'_> {
     }
 
     async fn take(&mut self, chunk: Chunk, stop: &mut Stop) -> Result<(), Ended> {
+        let mut tasks = Vec::with_capacity(chunk.rows.len());
         for row in chunk.rows {
-            self.submit(row, stop).await?;
+            tasks.extend(self.task(row)?);
+        }
+        for bundle in bundles(tasks, self.args.many.bundle.get()) {
+            self.submit(&bundle, stop).await?;
             while let Some(Some(confirmed)) = self.on_their_way.next().now_or_never() {
                 self.note(confirmed)?;
             }
@@ -282,40 +290,60 @@ impl Submission<'_> {
         Ok(())
     }
 
-    async fn submit(&mut self, row: Row, stop: &mut Stop) -> Result<(), Ended> {
-        let line = row.line;
+    /// The task of a row; `None` if it is rejected, or confirmed already.
+    fn task(&mut self, row: Row) -> Result<Option<Envelope>, Ended> {
         let payload = match row.payload {
             Ok(payload) => payload,
             Err(rejected) => {
-                let kept = self.rejects.keep(line, &rejected);
-                return kept.map_err(|error| self.rejects_trouble(&error));
+                let kept = self.rejects.keep(row.line, &rejected);
+                kept.map_err(|error| self.rejects_trouble(&error))?;
+                return Ok(None);
             }
         };
         let kind = self.plan.head.kind.clone();
-        let mut envelope = self.batch.envelope(line, kind, payload);
+        let mut envelope = self.batch.envelope(row.line, kind, payload);
         if self.plan.known.contains(&envelope.id) {
             self.left_out += 1;
-            return Ok(());
+            return Ok(None);
         }
         self.args.each.apply(&mut envelope);
+        Ok(Some(envelope))
+    }
+
+    async fn submit(&mut self, bundle: &[Envelope], stop: &mut Stop) -> Result<(), Ended> {
         let pushed = tokio::select! {
             biased;
             () = stop.asked() => return Err(Ended::Interrupted),
-            pushed = self.batch.push(&envelope, &self.args.each.queue) => pushed.map_err(failed(self.link, self.batch.id()))?,
+            pushed = self.batch.push_bundle(bundle, &self.args.each.queue) => {
+                pushed.map_err(failed(self.link, self.batch.id()))?
+            }
         };
-        let confirm = async move { Ok((line, pushed.await?)) };
+        let row = |task: &Envelope| (task.batch.map_or(0, |place| place.row), task.id);
+        let rows: Vec<_> = bundle.iter().map(row).collect();
+        self.unconfirmed += rows.len() as u64;
+        let confirm = async move {
+            pushed.await?;
+            Ok(rows)
+        };
         self.on_their_way.push(confirm.boxed());
         Ok(())
     }
 
     fn note(&mut self, confirmed: Confirmed) -> Result<(), Ended> {
-        let (row, task) = confirmed.map_err(failed(self.link, self.batch.id()))?;
+        let rows = confirmed.map_err(failed(self.link, self.batch.id()))?;
         crash_point(Point::SubmitConfirmed);
-        self.confirmed += 1;
-        self.ids.add(task);
-        self.journal
-            .note(row, task)
+        self.note_rows(rows)
             .map_err(|error| self.journal_trouble(&error))
+    }
+
+    fn note_rows(&mut self, rows: Vec<(u64, TaskId)>) -> io::Result<()> {
+        for (_, task) in &rows {
+            self.confirmed += 1;
+            self.unconfirmed -= 1;
+            self.ids.add(*task);
+        }
+        let mut rows = rows.into_iter();
+        rows.try_for_each(|(row, task)| self.journal.note(row, task))
     }
 
     /// Gives what is on its way a moment for its confirms.
@@ -325,10 +353,8 @@ impl Submission<'_> {
                 tokio::time::timeout(LAST_CONFIRMS_TIME, self.on_their_way.next()).await
             {
                 // Why it ends is known already; what is confirmed still counts.
-                if let Ok((row, task)) = confirmed {
-                    self.confirmed += 1;
-                    self.ids.add(task);
-                    let _kept = self.journal.note(row, task);
+                if let Ok(rows) = confirmed {
+                    let _kept = self.note_rows(rows);
                 }
             }
         };
@@ -362,7 +388,7 @@ impl Submission<'_> {
         Counts {
             confirmed: self.confirmed,
             left_out: self.left_out,
-            unconfirmed: self.on_their_way.len() as u64,
+            unconfirmed: self.unconfirmed,
             rejected: self.rejects.count(),
             total: self.plan.known.len() as u64 + self.confirmed,
             took,

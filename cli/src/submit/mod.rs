@@ -8,11 +8,13 @@ mod rejects;
 mod report;
 mod rows;
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use homing_broker::BrokerError;
 use homing_producer::SubmitError;
+use homing_protocol::limit::BUNDLE_MAX;
 use homing_protocol::{BatchId, Envelope, QueueName, TaskId, TaskKind, Timestamp};
 
 use crate::exit::Exit;
@@ -80,6 +82,17 @@ struct Many {
     /// Go on with a batch: leave out rows that are confirmed or stored
     #[arg(long, value_name = "BATCH-ID", requires = "rows")]
     resume: Option<BatchId>,
+
+    /// Up to N small tasks in one message: for tasks that take milliseconds
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "rows",
+        default_value = "1",
+        hide_default_value = true,
+        value_parser = bundle
+    )]
+    bundle: NonZeroU16,
 
     /// Rows that were not submitted [default: FILE.rejects]
     #[arg(long, value_name = "FILE", requires = "rows")]
@@ -217,6 +230,13 @@ impl Each {
         envelope.expires_at = self.expires.map(|wait| now.after(wait));
         envelope.priority = self.priority;
     }
+}
+
+/// How many tasks a message may carry.
+fn bundle(text: &str) -> Result<NonZeroU16, String> {
+    let tasks = text.parse().ok();
+    let tasks = tasks.filter(|tasks: &NonZeroU16| usize::from(tasks.get()) <= BUNDLE_MAX);
+    tasks.ok_or_else(|| format!("it takes a number from 1 to {BUNDLE_MAX}"))
 }
 
 /// A broker that cannot be used.

@@ -231,6 +231,8 @@ fn beside(rows: &Path, ending: &str, batch: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use super::*;
 
     #[test]
@@ -239,6 +241,7 @@ mod tests {
             rows: None,
             batch: None,
             resume: None,
+            bundle: NonZeroU16::MIN,
             rejects: None,
             journal: None,
         };

@@ -13,14 +13,14 @@ use std::time::SystemTime;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use homing_broker::{AmqpUrl, Patience, Publisher, Window, rabbit};
-use homing_producer::{Batch, Producer};
+use homing_broker::{AmqpUrl, Patience, Window, rabbit};
+use homing_producer::{Batch, Producer, bundles};
 use homing_protocol::topology::Topology;
-use homing_protocol::{Destination, Envelope, QueueName, TaskId, Timestamp, encode_tasks};
+use homing_protocol::{Envelope, QueueName, TaskId, Timestamp};
 use homing_tests::{Load, Row};
 
 /// Most tasks in a bundle.
-const BUNDLE: usize = 8;
+const BUNDLE: u16 = 8;
 
 /// Rows submitted before confirms are looked at.
 const BURST: usize = 32;
@@ -46,12 +46,11 @@ async fn run() -> Result<(), Failure> {
     let url: AmqpUrl = std::env::var("AMQP_URL")?.parse()?;
     let namespace = std::env::var("HOMING_NAMESPACE")?.parse()?;
     let broker = rabbit(url, Topology::new(namespace, []), Patience::Forever, "test");
-    let producer = Producer::open_with(broker.clone(), Window::DEFAULT).await?;
+    let producer = Producer::open_with(broker, Window::DEFAULT).await?;
     let mut submission = Submission {
         batch: producer
             .resume(load.batch, load.label.clone(), Timestamp::from_ms(0))
             .await?,
-        publisher: broker.publisher(Window::DEFAULT).await?,
         bundle: Vec::new(),
         on_their_way: FuturesUnordered::new(),
         journal: OpenOptions::new().create(true).append(true).open(journal)?,
@@ -65,8 +64,6 @@ async fn run() -> Result<(), Failure> {
 
 struct Submission {
     batch: Batch,
-    /// For bundles, which the producer does not make.
-    publisher: Publisher,
     bundle: Vec<Envelope>,
     on_their_way: OnTheirWay,
     journal: std::fs::File,
@@ -93,7 +90,7 @@ impl Submission {
     async fn push(&mut self, mut envelope: Envelope, row: &Row) -> Result<(), Failure> {
         if row.bundled {
             self.bundle.push(envelope);
-            if self.bundle.len() == BUNDLE {
+            if self.bundle.len() == usize::from(BUNDLE) {
                 self.send_bundle().await?;
             }
             return Ok(());
@@ -118,24 +115,15 @@ impl Submission {
     }
 
     async fn send_bundle(&mut self) -> Result<(), Failure> {
-        let Some(submitted_at) = self.bundle.first().map(|first| first.submitted_at) else {
-            return Ok(());
-        };
-        // What tasks of a bundle have in common, they have exactly.
-        let alike = self.bundle.drain(..).map(|envelope| Envelope {
-            submitted_at,
-            ..envelope
-        });
-        let envelopes: Vec<_> = alike.collect();
-        let ids = envelopes.iter().map(|envelope| envelope.id).collect();
-        let to = Destination::Queue(QueueName::tasks());
-        let message = encode_tasks(&envelopes, to, uuid::Uuid::now_v7().to_string())?;
-        let confirm = self.publisher.publish(message).await?;
-        let confirmed = async move {
-            confirm.await?;
-            Ok(ids)
-        };
-        self.on_their_way.push(confirmed.boxed());
+        for bundle in bundles(std::mem::take(&mut self.bundle), BUNDLE) {
+            let ids = bundle.iter().map(|envelope| envelope.id).collect();
+            let confirm = self.batch.push_bundle(&bundle, &QueueName::tasks()).await?;
+            let confirmed = async move {
+                confirm.await?;
+                Ok(ids)
+            };
+            self.on_their_way.push(confirmed.boxed());
+        }
         Ok(())
     }
 

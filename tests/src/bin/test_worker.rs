@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use homing_tests::kind::{
     Abort, Again, Big, Block, Death, Die, Echo, Fail, Flaky, Gate, Hang, Jam, JamBy, Later, Odd,
-    Panic, PanicWith, Refuse, Secret, Single, Sleep, Slow, TooLittle,
+    Panic, PanicWith, Refuse, Secret, Single, Sleep, Slow, Small, TooLittle,
 };
 use homing_tests::{Journal, JournalWriter};
 use homing_worker::{Attempt, AttemptError, Worker, worker_main};
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     worker_main(async || {
         Ok(Worker::with_state(Journal::named()?.writer()?)
             .handler(echo)
+            .handler(small)
             .handler(sleep)
             .handler(flaky)
             .handler(refuse)
@@ -46,6 +47,11 @@ fn main() -> ExitCode {
 }
 
 async fn echo(task: Echo, attempt: Runs) -> Result<u64, AttemptError> {
+    attempt.state().began(attempt.task_id())?;
+    Ok(task.n)
+}
+
+async fn small(task: Small, attempt: Runs) -> Result<u64, AttemptError> {
     attempt.state().began(attempt.task_id())?;
     Ok(task.n)
 }

@@ -65,7 +65,11 @@ async fn wait(
             Some(claims) => oracle.closed(claims).await,
             None => oracle.stored().await,
         };
-        let all = claims.as_ref().is_some_and(|all| closed == all.confirmed());
+        let all = match &claims {
+            // The record that seals a batch may still be in a collector.
+            Some(claims) => closed == claims.confirmed() && oracle.are_sealed(claims).await,
+            None => false,
+        };
         let waiting = if all {
             fleet.world.waiting().await
         } else {

@@ -48,7 +48,7 @@ async fn moved(world: &World, count: usize, to: impl Fn(Received, &Topology) -> 
     let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
     for _ in 0..count {
         let delivery = consumer.recv().await.unwrap();
-        let message = to(delivery.received, broker.topology());
+        let message = to(*delivery.received, broker.topology());
         let replaced = publisher.replace(vec![delivery.token], vec![message]).await;
         replaced.unwrap().ack();
     }

@@ -59,7 +59,7 @@ pub struct RunArgs {
     )]
     pub processes: u16,
 
-    /// Deliveries held, in each process [default: twice the concurrency]
+    /// Tasks held, in each process [default: twice the concurrency]
     #[arg(
         long,
         value_name = "N",

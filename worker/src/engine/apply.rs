@@ -2,7 +2,7 @@
 //! place, ack.
 
 use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use homing_broker::Token;
 use homing_faults::{Point, crash_point};
@@ -10,7 +10,7 @@ use homing_protocol::{
     DeadLetter, Destination, Envelope, Message, QueueName, Reason, Received, Status,
 };
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
 
 use super::execute::{self, Bounds, Executed, execute};
@@ -27,14 +27,18 @@ use crate::registry::KindEntry;
 use crate::settle::{Settlement, settle};
 use crate::triage::{self, Triage};
 
+/// How long a worker that stops waits until what is left of a bundle is published
+/// again.
+const GIVE_BACK_TIME: Duration = Duration::from_secs(2);
+
 impl TaskDelivery {
     /// The task as a message of its own, which names its kind even where only the
     /// settings of this worker do.
     pub(super) fn as_received(&self) -> Received {
-        let mut received = self
-            .received
-            .clone()
-            .unwrap_or_else(|| alone(&self.envelope, self.redelivered));
+        let mut received = match &self.received {
+            Some(received) => Received::clone(received),
+            None => alone(&self.envelope, self.redelivered),
+        };
         received.properties.kind = Some(self.envelope.kind.as_str().to_owned());
         received
     }
@@ -44,6 +48,17 @@ impl TaskDelivery {
     fn latest_start(&self, entry: &KindEntry) -> Instant {
         self.token.held_since() + entry.held_max
     }
+}
+
+/// The slots of an attempt: of its kind, and of the worker.
+type Room = [Option<OwnedSemaphorePermit>; 2];
+
+/// Why there is no room for an attempt.
+enum NoRoom {
+    /// Its delivery has waited too long.
+    InTime,
+    /// The worker stops.
+    AnyMore,
 }
 
 /// A task of a bundle as if it had come in a message of its own.
@@ -60,32 +75,35 @@ fn alone(envelope: &Envelope, redelivered: bool) -> Received {
     }
 }
 
+/// What becomes of a task that does not simply succeed is boxed: each task that is
+/// here has a future as large as the largest way it may take, and thousands are.
 impl Engine {
     /// Runs a task in as many `slots` once there is room for it.
-    pub(super) async fn start(&self, task: TaskDelivery, slots: u32) {
+    pub(super) async fn start(&self, task: Box<TaskDelivery>, slots: u32) {
         let Some(entry) = self.kinds.get(&task.envelope.kind) else {
             return;
         };
-        let room = tokio::select! {
-            biased;
-            room = self.room(entry, slots) => room,
-            () = sleep_until(task.latest_start(entry).into()) => return self.hand_back(task).await,
+        let room = match self.room_now(entry, slots) {
+            Some(room) => room,
+            None => match Box::pin(self.room_for(&task, entry, slots)).await {
+                Ok(room) => room,
+                Err(NoRoom::InTime) => return Box::pin(self.hand_back(task)).await,
+                Err(NoRoom::AnyMore) => {
+                    Tally::add(&self.tally.returned, 1);
+                    return Box::pin(self.give_back(task)).await;
+                }
+            },
         };
-        let Ok(room) = room else {
-            // The worker stops: the task goes back.
-            Tally::add(&self.tally.returned, 1);
-            return self.give_back(task).await;
-        };
-        if task.token.is_lost() {
+        if task.token.is_lost() || !self.may_begin(&task) {
             // It is delivered again, maybe to another worker; to run it here as
             // well would only make it run twice.
             return;
         }
         if Instant::now() >= task.latest_start(entry) {
-            return self.hand_back(task).await;
+            return Box::pin(self.hand_back(task)).await;
         }
         if let Some(Triage::Dead(reason, detail)) = triage::expired(&task.envelope, now()) {
-            return self.dead(task, reason, &detail).await;
+            return Box::pin(self.dead(task, reason, &detail)).await;
         }
         let envelope = &task.envelope;
         let span = tracing::info_span!(
@@ -116,21 +134,31 @@ impl Engine {
             }
             Executed::CutOff => {
                 Tally::add(&self.tally.cut_off, 1);
-                self.give_back(task).await;
+                Box::pin(self.give_back(task)).await;
             }
             Executed::Wedged => {
                 self.end_wedged();
-                self.wedged(task, past).await;
+                Box::pin(self.wedged(task, past)).await;
             }
         }
+    }
+
+    /// Whether something may be done with a task: not if it came in a bundle that
+    /// goes back.
+    pub(super) fn may_begin(&self, task: &TaskDelivery) -> bool {
+        let begins = task.bundle.as_ref().is_none_or(|bundle| bundle.begins());
+        if !begins {
+            Tally::add(&self.tally.returned, 1);
+        }
+        begins
     }
 
     /// Puts a task at the end of its queue that has waited here so long that the
     /// broker would take it back before its attempt has ended, and with it all
     /// else that this worker holds. Published anew and not returned, because
     /// RabbitMQ would count a return as if a worker had died.
-    async fn hand_back(&self, task: TaskDelivery) {
-        if task.token.is_lost() {
+    async fn hand_back(&self, task: Box<TaskDelivery>) {
+        if task.token.is_lost() || !self.may_begin(&task) {
             return;
         }
         tracing::warn!(
@@ -144,21 +172,39 @@ impl Engine {
         self.publish_again(task).await;
     }
 
-    /// Room for an attempt: of its kind first, so that one that waits for its
-    /// kind takes nobody else's place. Whoever needs no slot has all of them, and
-    /// so nothing else of its kind runs; what waits for room with that of its kind
-    /// in hand is not to be waited for. An error once the worker stops.
-    async fn room(
-        &self,
-        entry: &KindEntry,
-        slots: u32,
-    ) -> Result<[Option<OwnedSemaphorePermit>; 2], AcquireError> {
+    /// Room for an attempt, if there is some: of its kind first, so that one that
+    /// waits for its kind takes nobody else's place. Whoever needs no slot has all
+    /// of them, and so nothing else of its kind runs; what waits for room with that
+    /// of its kind in hand is not to be waited for.
+    fn room_now(&self, entry: &KindEntry, slots: u32) -> Option<Room> {
         let of_kind = match entry.room.clone() {
-            Some(room) if slots > 0 => Some(room.acquire_owned().await?),
+            Some(room) if slots > 0 => Some(room.try_acquire_owned().ok()?),
             _ => None,
         };
-        let room = self.room.clone().acquire_many_owned(slots).await?;
-        Ok([of_kind, Some(room)])
+        let room = self.room.clone().try_acquire_many_owned(slots).ok()?;
+        Some([of_kind, Some(room)])
+    }
+
+    /// Room for an attempt, once there is some.
+    async fn room_for(
+        &self,
+        task: &TaskDelivery,
+        entry: &KindEntry,
+        slots: u32,
+    ) -> Result<Room, NoRoom> {
+        let room = async {
+            let of_kind = match entry.room.clone() {
+                Some(room) if slots > 0 => Some(room.acquire_owned().await?),
+                _ => None,
+            };
+            let room = self.room.clone().acquire_many_owned(slots).await?;
+            Ok::<_, AcquireError>([of_kind, Some(room)])
+        };
+        tokio::select! {
+            biased;
+            room = room => room.map_err(|_| NoRoom::AnyMore),
+            () = sleep_until(task.latest_start(entry).into()) => Err(NoRoom::InTime),
+        }
     }
 
     fn execute(
@@ -199,7 +245,7 @@ impl Engine {
     /// Settles a task whose handler would not end: its attempt has failed, by its
     /// timeout. It is not simply given back, because a task whose handler never
     /// ends would then take down one worker after the other, for ever.
-    pub(super) async fn wedged(&self, task: TaskDelivery, past: Past) {
+    pub(super) async fn wedged(&self, task: Box<TaskDelivery>, past: Past) {
         tracing::error!(
             task.id = %task.envelope.id,
             task.kind = %task.envelope.kind,
@@ -214,23 +260,30 @@ impl Engine {
     }
 
     /// Gives back a task. A suspect is published again, since the broker would
-    /// count its return as a crash.
-    async fn give_back(&self, task: TaskDelivery) {
-        if *task.queue != QueueName::suspect() {
+    /// count its return as a crash; so is a task of which others came with it and
+    /// have begun, since they would be run again. For those a broker that confirms
+    /// nothing is not waited for: then they all come again.
+    async fn give_back(&self, task: Box<TaskDelivery>) {
+        if task.token.is_lost() {
             return;
         }
-        self.publish_again(task).await;
+        let goes_back = task.bundle.as_ref().is_none_or(|bundle| bundle.goes_back());
+        if *task.queue == QueueName::suspect() {
+            self.publish_again(task).await;
+        } else if !goes_back {
+            let _late = timeout(GIVE_BACK_TIME, self.publish_again(task)).await;
+        }
     }
 
     /// Puts a task at the end of its queue, with its crashes.
-    async fn publish_again(&self, mut task: TaskDelivery) {
+    async fn publish_again(&self, mut task: Box<TaskDelivery>) {
         let crashes = triage::crashes_with(&task.envelope, task.returns);
         triage::carry_crashes(&mut task.envelope, crashes);
         let to = Destination::Queue(QueueName::clone(&task.queue));
         self.send_on(task, &to).await;
     }
 
-    async fn settle(&self, task: TaskDelivery, past: Past, settlement: Settlement) {
+    async fn settle(&self, task: Box<TaskDelivery>, past: Past, settlement: Settlement) {
         log(&task.envelope, past, &settlement);
         let report = |status| past.report(&task.envelope, &task.queue, status, &self.worker);
         let report = match settlement {
@@ -240,10 +293,12 @@ impl Engine {
                 report
             }
             Settlement::Failure(status, failure) => record::failed(report(status), failure),
-            Settlement::Dead(reason, detail) => return self.dead(task, reason, &detail).await,
+            Settlement::Dead(reason, detail) => {
+                return Box::pin(self.dead(task, reason, &detail)).await;
+            }
             Settlement::Retry(failure, delay) => {
                 let report = record::failed(report(Status::Retrying), failure);
-                return self.retry(task, past, report, delay).await;
+                return Box::pin(self.retry(task, past, report, delay)).await;
             }
         };
         let reply_to = self.reply_to(&task.envelope);
@@ -262,10 +317,10 @@ impl Engine {
     /// now: there is nothing that could still come of it.
     async fn retry(
         &self,
-        task: TaskDelivery,
+        task: Box<TaskDelivery>,
         past: Past,
         mut report: homing_protocol::Report,
-        delay: std::time::Duration,
+        delay: Duration,
     ) {
         let due_at = now().after(delay);
         report.retry_at = Some(due_at);
@@ -318,7 +373,7 @@ impl Engine {
     }
 
     /// Makes a task a dead letter, and tells who waits for it.
-    pub(super) async fn dead(&self, task: TaskDelivery, reason: Reason, detail: &str) {
+    pub(super) async fn dead(&self, task: Box<TaskDelivery>, reason: Reason, detail: &str) {
         let received = task.as_received();
         if self
             .bury(task.token, &received, reason, detail, &task.queue)

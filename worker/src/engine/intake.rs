@@ -8,6 +8,7 @@ use homing_protocol::{
     decode_tasks,
 };
 
+use super::bundle::Bundle;
 use super::ending::Cause;
 use super::{Engine, mint, now};
 use crate::error::RunError;
@@ -20,12 +21,14 @@ const TAKEN_MAX: usize = 64;
 pub(super) struct TaskDelivery {
     pub(super) envelope: Envelope,
     /// The message as it came, if the task was alone in it.
-    pub(super) received: Option<Received>,
+    pub(super) received: Option<Box<Received>>,
     pub(super) token: Token,
     pub(super) queue: Arc<QueueName>,
     pub(super) redelivered: bool,
     /// How often it came back.
     pub(super) returns: u32,
+    /// What it has in common with others that came with it.
+    pub(super) bundle: Option<Arc<Bundle>>,
 }
 
 /// Opens a consumer for each queue of the configuration.
@@ -71,7 +74,7 @@ pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: Queu
         for delivery in deliveries.drain(..) {
             let (engine, queue) = (Arc::clone(&engine), Arc::clone(&queue));
             let tracker = engine.deliveries.clone();
-            tracker.spawn(async move { engine.take(delivery, queue).await });
+            tracker.spawn(engine.take(delivery, queue));
         }
     }
     drop(engine);
@@ -88,20 +91,18 @@ impl Engine {
         let identity = match identity {
             Ok(identity) => identity,
             Err(error @ DecodeError::Version { .. }) => {
-                self.park_newer(token, &received, &chain(&error), &queue)
-                    .await;
-                return;
+                let detail = chain(&error);
+                return Box::pin(self.park_newer(token, &received, &detail, &queue)).await;
             }
             Err(error) => {
                 let (reason, detail) = (Reason::from(&error), chain(&error));
-                self.bury(token, &received, reason, &detail, &queue).await;
+                Box::pin(self.bury(token, &received, reason, &detail, &queue)).await;
                 return;
             }
         };
         match triage::whole(&received, &identity, &queue) {
             Whole::Split | Whole::Name => {
-                self.publish_singly(token, &received, &identity, &queue)
-                    .await;
+                Box::pin(self.publish_singly(token, &received, &identity, &queue)).await;
             }
             Whole::Tasks => self.attend_all(token, received, identity, queue).await,
         }
@@ -123,7 +124,7 @@ impl Engine {
     async fn attend_all(
         self: Arc<Self>,
         token: Token,
-        received: Received,
+        received: Box<Received>,
         mut identity: Identity,
         queue: Arc<QueueName>,
     ) {
@@ -132,27 +133,30 @@ impl Engine {
             && let Some(envelope) = identity.tasks.pop()
         {
             let (triage, returns) = self.triage(&envelope, &received, &queue);
-            let task = TaskDelivery {
+            let task = Box::new(TaskDelivery {
                 envelope,
                 received: Some(received),
                 token,
                 queue,
                 redelivered,
                 returns,
-            };
+                bundle: None,
+            });
             return self.attend(task, triage).await;
         }
         let tokens = token.split(identity.tasks.len());
+        let bundle = Arc::new(Bundle::default());
         for (envelope, token) in identity.tasks.into_iter().zip(tokens) {
             let (triage, returns) = self.triage(&envelope, &received, &queue);
-            let task = TaskDelivery {
+            let task = Box::new(TaskDelivery {
                 envelope,
                 received: None,
                 token,
                 queue: Arc::clone(&queue),
                 redelivered,
                 returns,
-            };
+                bundle: Some(Arc::clone(&bundle)),
+            });
             let engine = Arc::clone(&self);
             self.deliveries
                 .spawn(async move { engine.attend(task, triage).await });
@@ -168,12 +172,24 @@ impl Engine {
     }
 
     /// Does with a task what triage says.
-    async fn attend(&self, mut task: TaskDelivery, triage: Triage) {
+    async fn attend(&self, task: Box<TaskDelivery>, triage: Triage) {
+        let slots = match triage {
+            Triage::Run => 1,
+            // In its turn all the room is its own.
+            Triage::RunAlone => 0,
+            elsewhere => return Box::pin(self.send_away(task, elsewhere)).await,
+        };
+        self.start(task, slots).await;
+    }
+
+    /// Deals with a task that is not run here and now.
+    async fn send_away(&self, mut task: Box<TaskDelivery>, triage: Triage) {
+        if !self.may_begin(&task) {
+            return;
+        }
         let queue = QueueName::clone(&task.queue);
         let to = match triage {
-            Triage::Run => return self.start(task, 1).await,
-            // In its turn all the room is its own.
-            Triage::RunAlone => return self.start(task, 0).await,
+            Triage::Run | Triage::RunAlone => Destination::Queue(queue),
             Triage::Dead(reason, detail) => return self.dead(task, reason, &detail).await,
             Triage::Suspect => {
                 tracing::warn!(task.id = %task.envelope.id, task.kind = %task.envelope.kind,
@@ -201,7 +217,7 @@ impl Engine {
     }
 
     /// Publishes a task again instead of its delivery.
-    pub(super) async fn send_on(&self, task: TaskDelivery, to: &Destination) {
+    pub(super) async fn send_on(&self, task: Box<TaskDelivery>, to: &Destination) {
         let received = task.as_received();
         let tasks = [task.envelope];
         self.republish(task.token, &received, &tasks, to, &task.queue)

@@ -17,6 +17,7 @@
 //! future early (the drain, a dropped `run`, a panic) loses nothing.
 
 mod apply;
+mod bundle;
 mod drain;
 mod ending;
 mod execute;
@@ -33,7 +34,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use homing_broker::{Broker, Source, Window};
+use homing_broker::{Broker, Source, Window, mint};
 use homing_protocol::{Namespace, QueueName, Timestamp};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -223,11 +224,6 @@ async fn recv_until<T>(
 /// The time, for deadlines and for people.
 fn now() -> Timestamp {
     std::time::SystemTime::now().into()
-}
-
-/// An id for a message, an attempt or a task: a UUID that sorts by time.
-fn mint() -> uuid::Uuid {
-    uuid::Uuid::now_v7()
 }
 
 fn message_id() -> String {

@@ -1,17 +1,18 @@
 //! Publishes outcomes: a lone one at once, those that wait together.
 //!
-//! Few messages are on their way at a time. While the broker confirms them,
-//! further outcomes gather, so that the busier the worker, the more of them
-//! share a message; no timer is needed.
+//! While the broker confirms a message, further outcomes gather for a moment:
+//! the busier the worker, the more of them share the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use homing_broker::{PublishError, Token};
 use homing_faults::{Point, crash_point};
-use homing_protocol::{Destination, Message, Report, Status, encode_reports};
+use homing_protocol::{Destination, Message, Report, Status, encode_reports, pack};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::publish::Unpublished;
@@ -26,8 +27,11 @@ const REPORTS_MAX: usize = 64;
 /// Bytes from which a message takes no further outcome.
 const REPORT_BYTES_MAX: usize = 256 << 10;
 
-/// Messages on their way at once. Fewer make larger ones; with four, a confirm
-/// that takes its time does not stop the others.
+/// How long outcomes gather while a message is on its way. One that takes its
+/// time does not stop the others.
+const GATHER_TIME: Duration = Duration::from_millis(2);
+
+/// Messages on their way at once.
 const MESSAGES_MAX: usize = 4;
 
 /// Outcomes that may wait. Past that, attempts wait with their outcomes, and
@@ -95,7 +99,9 @@ pub(super) async fn send(
     let mut on_their_way = JoinSet::new();
     let mut waiting = Vec::new();
     while recv_until(&mut inbox, &mut waiting, REPORTS_MAX, &flush).await > 0 {
-        for bundle in bundles(&mut waiting, |held| held.settled.report.bytes()) {
+        gather(&mut inbox, &mut waiting, &mut on_their_way).await;
+        let bytes_of = |held: &Held| held.settled.report.bytes();
+        for bundle in pack(waiting.drain(..), REPORTS_MAX, REPORT_BYTES_MAX, bytes_of) {
             on_their_way.spawn(Arc::clone(&engine).publish(bundle));
             while on_their_way.len() >= MESSAGES_MAX {
                 on_their_way.join_next().await;
@@ -105,24 +111,31 @@ pub(super) async fn send(
     while on_their_way.join_next().await.is_some() {}
 }
 
-/// Splits `waiting` into what shares a message. One that is larger than a
-/// message ought to be travels alone.
-fn bundles<V>(waiting: &mut Vec<V>, bytes_of: impl Fn(&V) -> usize) -> Vec<Vec<V>> {
-    let mut bundles = Vec::new();
-    let (mut bundle, mut bundle_bytes) = (Vec::new(), 0);
-    for item in waiting.drain(..) {
-        let bytes = bytes_of(&item);
-        if !bundle.is_empty() && bundle_bytes + bytes > REPORT_BYTES_MAX {
-            bundles.push(std::mem::take(&mut bundle));
-            bundle_bytes = 0;
+/// Takes further outcomes while a message is on its way and these do not fill
+/// the next, for a moment.
+async fn gather(
+    inbox: &mut mpsc::Receiver<Held>,
+    waiting: &mut Vec<Held>,
+    on_their_way: &mut JoinSet<()>,
+) {
+    let until = Instant::now() + GATHER_TIME;
+    while !on_their_way.is_empty() && !is_full(waiting) {
+        tokio::select! {
+            biased;
+            () = sleep_until(until) => return,
+            taken = inbox.recv_many(waiting, REPORTS_MAX - waiting.len()) => {
+                if taken == 0 {
+                    return;
+                }
+            }
+            _ended = on_their_way.join_next() => {}
         }
-        bundle.push(item);
-        bundle_bytes += bytes;
     }
-    if !bundle.is_empty() {
-        bundles.push(bundle);
-    }
-    bundles
+}
+
+fn is_full(waiting: &[Held]) -> bool {
+    let bytes = waiting.iter().map(|held| held.settled.report.bytes());
+    waiting.len() >= REPORTS_MAX || bytes.sum::<usize>() >= REPORT_BYTES_MAX
 }
 
 /// A message that carries `reports`, each whole if that is possible.
@@ -212,40 +225,6 @@ impl Engine {
                 Some((error, back.collect()))
             }
             Err(Unpublished::Abandoned) => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn small_outcomes_share_a_message_and_a_large_one_travels_alone() {
-        let large = REPORT_BYTES_MAX + 1;
-        let mut waiting = vec![500, 500, large, 500];
-
-        let bundles = bundles(&mut waiting, |bytes| *bytes);
-
-        assert_eq!(bundles, [vec![500, 500], vec![large], vec![500]]);
-    }
-
-    proptest! {
-        #[test]
-        fn bundles_keep_order_and_lose_nothing(
-            sizes in proptest::collection::vec(1_usize..400_000, 0..64),
-        ) {
-            let mut waiting = sizes.clone();
-
-            let bundles = bundles(&mut waiting, |bytes| *bytes);
-
-            prop_assert_eq!(bundles.concat(), sizes);
-            for bundle in bundles {
-                let fits = bundle.iter().sum::<usize>() <= REPORT_BYTES_MAX;
-                prop_assert!(!bundle.is_empty() && (fits || bundle.len() == 1));
-            }
         }
     }
 }

@@ -59,7 +59,7 @@ struct Watched {
     /// between polls.
     polled_ms: AtomicU64,
     /// The task, until either its attempt ends or it is wedged.
-    task: Mutex<Option<TaskDelivery>>,
+    task: Mutex<Option<Box<TaskDelivery>>>,
 }
 
 /// The hold of a delivery's own task on its attempt.
@@ -82,7 +82,7 @@ impl Watchdog {
     }
 
     /// Takes charge of a task whose attempt begins.
-    pub(super) fn hold(&self, task: TaskDelivery, begun: Begun, grace: Duration) -> Held<'_> {
+    pub(super) fn hold(&self, task: Box<TaskDelivery>, begun: Begun, grace: Duration) -> Held<'_> {
         let watched = Arc::new(Watched {
             kind: task.envelope.kind.clone(),
             begun,
@@ -111,7 +111,7 @@ impl Watchdog {
     }
 
     /// Takes away the task of an attempt that is wedged; `None` if it has ended.
-    fn give_up(&self, watched: &Watched) -> Option<TaskDelivery> {
+    fn give_up(&self, watched: &Watched) -> Option<Box<TaskDelivery>> {
         let mut task = lock(&watched.task);
         if task.is_some() {
             // Before its own hold can find it gone.
@@ -152,7 +152,7 @@ impl Held<'_> {
     }
 
     /// Takes the task back; `None` if it was wedged and is settled already.
-    pub(super) fn take(self) -> Option<TaskDelivery> {
+    pub(super) fn take(self) -> Option<Box<TaskDelivery>> {
         let task = lock(&self.watched.task).take();
         if task.is_none() {
             // It did end, so there is one less that nobody needs to wait for.

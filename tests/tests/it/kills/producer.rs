@@ -36,9 +36,9 @@ fn ids(batch: BatchId) -> HashSet<TaskId> {
 }
 
 /// `homing submit --rows`, from the start or on with a batch.
-fn submit(world: &World, number: usize, resume: Option<BatchId>) -> Process {
+fn submit(world: &World, number: usize, bundle: &str, resume: Option<BatchId>) -> Process {
     let mut arguments = vec!["submit", "test.echo", "--rows", "rows.ndjson"];
-    arguments.extend(["--journal", "journal.rows"]);
+    arguments.extend(["--journal", "journal.rows", "--bundle", bundle]);
     let batch = resume.map(|batch| batch.to_string());
     if let Some(batch) = &batch {
         arguments.extend(["--resume", batch]);
@@ -72,6 +72,15 @@ fn batch_of(journal: &[String]) -> BatchId {
 
 #[tokio::test]
 async fn of_a_producer_that_is_resumed_lose_nothing_and_give_no_row_two_outcomes() {
+    resumed("1").await;
+}
+
+#[tokio::test]
+async fn of_a_producer_of_bundles_lose_nothing_and_give_no_row_two_outcomes() {
+    resumed("16").await;
+}
+
+async fn resumed(bundle: &str) {
     let world = World::start().await;
     let collector = world.collector("collector").await;
     let worker = world.worker("worker", &["--concurrency", "32"]).await;
@@ -81,14 +90,14 @@ async fn of_a_producer_that_is_resumed_lose_nothing_and_give_no_row_two_outcomes
 
     let mut batch = None;
     for kill in 0..KILLS {
-        let mut submitting = submit(&world, kill, batch);
+        let mut submitting = submit(&world, kill, bundle, batch);
         // Below this at the last kill too: rows are left to be submitted.
         let lines = 1 + kill * ROWS / (2 * KILLS);
         let noted = journal_has(&file, lines).await;
         submitting.kill().await;
         batch = Some(batch_of(&noted));
     }
-    let mut submitting = submit(&world, KILLS, batch);
+    let mut submitting = submit(&world, KILLS, bundle, batch);
     assert_eq!(submitting.ended().await, 0, "{}", submitting.stderr());
 
     let batch = batch.unwrap();

@@ -4,7 +4,6 @@ use homing_broker::{PublishError, Window};
 use homing_producer::Producer;
 use homing_protocol::Status;
 use homing_tests::kind::{Echo, Gate};
-
 use homing_tests::{Books, Direction, Follower, How, Pipeline, Proxy, Raw, World, eventually};
 
 use super::{message, world_behind};
