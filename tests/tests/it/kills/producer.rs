@@ -6,6 +6,7 @@ use homing_protocol::{BatchId, Digest, TaskId};
 use homing_tests::{Follower, HOMING, Process, TIME_MAX, World, within};
 
 use super::assert_balanced;
+use super::pool::Pool;
 
 /// More than the others have: they are submitted in a moment.
 const ROWS: usize = 10_000;
@@ -83,7 +84,7 @@ async fn of_a_producer_of_bundles_lose_nothing_and_give_no_row_two_outcomes() {
 async fn resumed(bundle: &str) {
     let world = World::start().await;
     let collector = world.collector("collector").await;
-    let worker = world.worker("worker", &["--concurrency", "32"]).await;
+    let pool = Pool::start(&world);
     let mut follower = Follower::new(world.store().await);
     write_rows(&world);
     let file = world.dir.join("journal.rows");
@@ -107,7 +108,7 @@ async fn resumed(bundle: &str) {
         .await;
     assert_eq!(waited.code, 0, "{waited:?}");
     assert_eq!(waited.json()[0]["total"], ROWS);
-    assert_eq!(worker.stop().await, 0);
+    pool.stop().await;
     assert_eq!(collector.stop().await, 0);
     assert_balanced(&world, follower, &ids(batch)).await;
     let again = world.journal().runs().len() - ROWS;
