@@ -96,7 +96,7 @@ impl Policy {
     /// # Panics
     ///
     /// Panics if `tasks` is 0 or more than
-    /// [`BUNDLE_MAX`](crate::limit::BUNDLE_MAX).
+    /// [`BUNDLE_MAX`].
     #[must_use]
     pub const fn bundle(mut self, tasks: u16) -> Self {
         assert!(
