@@ -1,6 +1,6 @@
 use std::ops::RangeInclusive;
 
-use homing_protocol::{Status, TaskId};
+use homing_protocol::{IdSum, Status, TaskId};
 
 use crate::batch::Batch;
 
@@ -44,6 +44,56 @@ pub struct Unclosed {
     pub row: Option<u64>,
     /// What is stored of it; `None` if that is nothing.
     pub status: Option<Status>,
+}
+
+impl Unclosed {
+    /// A task of which nothing is stored.
+    pub(crate) const fn nothing(task: TaskId) -> Self {
+        Self {
+            task,
+            row: None,
+            status: None,
+        }
+    }
+
+    /// Whether it has an answer after all.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.status.is_some_and(Status::is_closed)
+    }
+}
+
+/// Counts the tasks of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Counting {
+    closed: u64,
+    unclosed: Vec<Unclosed>,
+    ids: IdSum,
+    gaps: Gaps,
+}
+
+impl Counting {
+    /// Notes a task by its newest run. They come in the order of their rows.
+    pub(crate) fn note(&mut self, found: Unclosed) {
+        if found.is_closed() {
+            self.closed += 1;
+            self.ids.add(found.task);
+            found.row.into_iter().for_each(|row| self.gaps.note(row));
+        } else {
+            self.unclosed.push(found);
+        }
+    }
+
+    /// What was noted of `batch`, of whose ids its producer may have `sealed` the
+    /// sum.
+    pub(crate) fn end(self, batch: Batch, sealed: Option<IdSum>) -> BatchAudit {
+        BatchAudit {
+            closed: self.closed,
+            unclosed: self.unclosed,
+            others: sealed.is_some_and(|sealed| sealed != self.ids),
+            rows: self.gaps.end(batch.total.unwrap_or(0)),
+            batch,
+        }
+    }
 }
 
 /// Collects the numbers that are not there, as ranges.

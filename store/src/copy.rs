@@ -280,7 +280,8 @@ pub enum CopyError {
 }
 
 /// Copies the store in a file into a database, in which there is none, or what
-/// an earlier call left: that is kept if it is of this file as it is now. Nobody may write to the file meanwhile: it is locked.
+/// an earlier call left: that is kept if it is of this file as it is now. Nobody
+/// may write to the file meanwhile: it is locked.
 /// `progress` is told how many rows of how many are there. Blocking.
 ///
 /// # Errors

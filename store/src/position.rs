@@ -1,6 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::StoreError;
 use crate::record::Record;
 
 /// A place in the log: after one entry and before the next.
@@ -28,6 +29,29 @@ pub struct Tail {
     pub at_end: bool,
 }
 
+/// A position that the log does not have.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    position: Position,
+    oldest: Position,
+    newest: Position,
+}
+
+impl From<Outside> for StoreError {
+    fn from(outside: Outside) -> Self {
+        let Outside {
+            position,
+            oldest,
+            newest,
+        } = outside;
+        Self::Position {
+            position,
+            oldest,
+            newest,
+        }
+    }
+}
+
 impl Position {
     /// Before the oldest entry that is kept.
     pub const START: Self = Self(0);
@@ -38,6 +62,18 @@ impl Position {
 
     pub(crate) const fn number(self) -> i64 {
         self.0
+    }
+
+    /// Fails unless the log has it: from the oldest to the newest to go on from.
+    pub(crate) fn within(self, oldest: Self, newest: Self) -> Result<(), Outside> {
+        if (oldest..=newest).contains(&self) {
+            return Ok(());
+        }
+        Err(Outside {
+            position: self,
+            oldest,
+            newest,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use futures::TryStreamExt as _;
-use homing_protocol::{BatchId, IdSum, Status, TaskId};
+use homing_protocol::{BatchId, IdSum, TaskId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::batch::batch;
 use super::columns::Columns;
 use super::fault::{Answer, Fault};
 use super::session::Session;
-use crate::audit::{BatchAudit, Gaps, LoneAudit, Unclosed};
+use crate::audit::{BatchAudit, Counting, LoneAudit, Unclosed};
 use crate::batch::BatchRef;
 
 /// What is stored of a batch, `None` if that is nothing.
@@ -19,30 +19,15 @@ pub(crate) async fn audit_batch(db: &Session, name: &BatchRef) -> Answer<Option<
     let Some(batch) = batch(db, name).await? else {
         return Ok(None);
     };
-    let (mut gaps, mut closed, mut unclosed) = (Gaps::default(), 0, Vec::new());
-    let mut ids = IdSum::default();
+    let mut counting = Counting::default();
     let sql = "SELECT task, \"row\", status FROM tasks
         WHERE batch = $1 AND newest ORDER BY \"row\" NULLS FIRST";
     let mut rows = pin!(db.stream(sql, &[&batch.id.as_uuid()]).await?);
     while let Some(row) = rows.try_next().await? {
-        let found = to_unclosed(&row)?;
-        if found.status.is_some_and(Status::is_closed) {
-            closed += 1;
-            ids.add(found.task);
-            found.row.into_iter().for_each(|row| gaps.note(row));
-        } else {
-            unclosed.push(found);
-        }
+        counting.note(to_unclosed(&row)?);
     }
-    Ok(Some(BatchAudit {
-        closed,
-        unclosed,
-        others: sealed_ids(db, batch.id)
-            .await?
-            .is_some_and(|sealed| sealed != ids),
-        rows: gaps.end(batch.total.unwrap_or(0)),
-        batch,
-    }))
+    let sealed = sealed_ids(db, batch.id).await?;
+    Ok(Some(counting.end(batch, sealed)))
 }
 
 /// The ids of its tasks, as its producer says.
@@ -96,13 +81,9 @@ pub(crate) async fn unclosed(db: &Session, tasks: &[TaskId]) -> Answer<Vec<Unclo
     for row in db.query(sql, &[&ids]).await? {
         let stored = match row.try_get::<_, Option<&str>>(2)? {
             Some(_) => to_unclosed(&row)?,
-            None => Unclosed {
-                task: Columns::new(&row, 0).task()?,
-                row: None,
-                status: None,
-            },
+            None => Unclosed::nothing(Columns::new(&row, 0).task()?),
         };
-        if !stored.status.is_some_and(Status::is_closed) {
+        if !stored.is_closed() {
             found.push(stored);
         }
     }

@@ -3,7 +3,7 @@ use tokio_postgres::Error;
 
 use super::address::Address;
 use crate::error::StoreError;
-use crate::position::Position;
+use crate::position::Outside;
 
 /// What went wrong, before it is known in which database.
 #[derive(Debug)]
@@ -25,11 +25,7 @@ pub(crate) enum Fault {
     /// A value is not what it must be.
     Corrupt(String),
     /// The log has no such position.
-    Position {
-        position: Position,
-        oldest: Position,
-        newest: Position,
-    },
+    Position(Outside),
 }
 
 /// What a query answers.
@@ -38,6 +34,12 @@ pub(super) type Answer<T> = Result<T, Fault>;
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<Outside> for Fault {
+    fn from(outside: Outside) -> Self {
+        Self::Position(outside)
     }
 }
 
@@ -79,15 +81,7 @@ impl Fault {
             },
             Self::Tls(detail) => StoreError::Tls { store, detail },
             Self::Corrupt(detail) => StoreError::Corrupt { store, detail },
-            Self::Position {
-                position,
-                oldest,
-                newest,
-            } => StoreError::Position {
-                position,
-                oldest,
-                newest,
-            },
+            Self::Position(outside) => outside.into(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What people do about tasks that did not succeed.
 //!
 //! Written by a connection of its own, beside the collectors': each change is
-//! one short transaction, which is the only one that writes, as theirs are, and reads
-//! whatever it depends on.
+//! one short transaction, which is the only one that writes, as theirs are, and
+//! reads whatever it depends on.
 
 use std::collections::HashSet;
 

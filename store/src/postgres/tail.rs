@@ -8,7 +8,7 @@
 use homing_protocol::Timestamp;
 
 use super::columns::Columns;
-use super::fault::{Answer, Fault};
+use super::fault::Answer;
 use super::query::{Matching, OF_ATTEMPT, to_record};
 use super::session::Session;
 use crate::filter::Filter;
@@ -35,7 +35,7 @@ pub(crate) async fn tail(
     let newest = end(db).await?;
     let mut first = first(db, newest).await?;
     if after != Position::START {
-        check(after, Position::new(first - 1), newest)?;
+        after.within(Position::new(first - 1), newest)?;
         first = after.number() + 1;
     }
     if let Some(since) = filter.since {
@@ -98,17 +98,6 @@ async fn first(db: &Session, newest: Position) -> Answer<i64> {
     let row = db.query_one("SELECT min(position) FROM log", &[]).await?;
     let first: Option<i64> = Columns::new(&row, 0).next()?;
     Ok(first.unwrap_or(newest.number() + 1))
-}
-
-fn check(position: Position, oldest: Position, newest: Position) -> Answer<()> {
-    if (oldest..=newest).contains(&position) {
-        return Ok(());
-    }
-    Err(Fault::Position {
-        position,
-        oldest,
-        newest,
-    })
 }
 
 /// The position of the first entry stored at `since` or later; the one after

@@ -1,12 +1,12 @@
 //! What is stored of a batch, row by row.
 
-use homing_protocol::{BatchId, IdSum, Status, TaskId};
+use homing_protocol::{BatchId, IdSum, TaskId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::batch::batch;
 use super::columns;
 use super::fault::{Answer, Fault};
-use crate::audit::{BatchAudit, Gaps, LoneAudit, Unclosed};
+use crate::audit::{BatchAudit, Counting, LoneAudit, Unclosed};
 use crate::batch::BatchRef;
 
 /// What is stored of a batch, `None` if that is nothing.
@@ -18,25 +18,12 @@ pub(crate) fn audit_batch(db: &Connection, name: &BatchRef) -> Answer<Option<Bat
         "SELECT task, \"row\", status FROM tasks WHERE batch = ?1 AND newest ORDER BY \"row\"",
     )?;
     let mut rows = statement.query([batch.id.as_bytes()])?;
-    let (mut gaps, mut closed, mut unclosed) = (Gaps::default(), 0, Vec::new());
-    let mut ids = IdSum::default();
+    let mut counting = Counting::default();
     while let Some(row) = rows.next()? {
-        let found = to_unclosed(row)?;
-        if found.status.is_some_and(Status::is_closed) {
-            closed += 1;
-            ids.add(found.task);
-            found.row.into_iter().for_each(|row| gaps.note(row));
-        } else {
-            unclosed.push(found);
-        }
+        counting.note(to_unclosed(row)?);
     }
-    Ok(Some(BatchAudit {
-        closed,
-        unclosed,
-        others: sealed_ids(db, batch.id)?.is_some_and(|sealed| sealed != ids),
-        rows: gaps.end(batch.total.unwrap_or(0)),
-        batch,
-    }))
+    let sealed = sealed_ids(db, batch.id)?;
+    Ok(Some(counting.end(batch, sealed)))
 }
 
 /// The ids of its tasks, as its producer says.
@@ -91,12 +78,8 @@ pub(crate) fn unclosed(db: &Connection, tasks: &[TaskId]) -> Answer<Vec<Unclosed
     let mut found = Vec::new();
     for task in tasks {
         let row = statement.query_row([task.as_bytes()], to_unclosed);
-        let stored = row.optional()?.unwrap_or(Unclosed {
-            task: *task,
-            row: None,
-            status: None,
-        });
-        if !stored.status.is_some_and(Status::is_closed) {
+        let stored = row.optional()?.unwrap_or(Unclosed::nothing(*task));
+        if !stored.is_closed() {
             found.push(stored);
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use rusqlite::{Error, ErrorCode};
 
 use crate::error::StoreError;
-use crate::position::Position;
+use crate::position::Outside;
 
 /// What went wrong, before it is known in which file.
 #[derive(Debug)]
@@ -14,11 +14,7 @@ pub(crate) enum Fault {
     /// The file contradicts itself.
     Damaged { detail: String },
     /// The log has no such position.
-    Position {
-        position: Position,
-        oldest: Position,
-        newest: Position,
-    },
+    Position(Outside),
 }
 
 /// What a query answers.
@@ -27,6 +23,12 @@ pub(super) type Answer<T> = Result<T, Fault>;
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<Outside> for Fault {
+    fn from(outside: Outside) -> Self {
+        Self::Position(outside)
     }
 }
 
@@ -44,17 +46,7 @@ impl Fault {
                 let store = path.into();
                 return StoreError::Corrupt { store, detail };
             }
-            Self::Position {
-                position,
-                oldest,
-                newest,
-            } => {
-                return StoreError::Position {
-                    position,
-                    oldest,
-                    newest,
-                };
-            }
+            Self::Position(outside) => return outside.into(),
         };
         let detail = error.to_string();
         let path = path.to_owned();

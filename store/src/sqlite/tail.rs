@@ -3,7 +3,7 @@
 use homing_protocol::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
-use super::fault::{Answer, Fault};
+use super::fault::Answer;
 use super::query::{Matching, OF_ATTEMPT, to_record};
 use crate::filter::Filter;
 use crate::position::{Position, Tail};
@@ -35,7 +35,7 @@ pub(crate) fn tail(db: &Connection, after: Position, filter: &Filter, limit: u32
     let newest = end(db)?;
     let mut first = first(db, newest)?;
     if after != Position::START {
-        check(after, Position::new(first - 1), newest)?;
+        after.within(Position::new(first - 1), newest)?;
         first = after.number() + 1;
     }
     if let Some(since) = filter.since {
@@ -101,17 +101,6 @@ fn first(db: &Connection, newest: Position) -> Answer<i64> {
         .prepare_cached("SELECT min(position) FROM log")?
         .query_row([], |row| row.get(0))?;
     Ok(first.unwrap_or(newest.number() + 1))
-}
-
-fn check(position: Position, oldest: Position, newest: Position) -> Answer<()> {
-    if (oldest..=newest).contains(&position) {
-        return Ok(());
-    }
-    Err(Fault::Position {
-        position,
-        oldest,
-        newest,
-    })
 }
 
 /// The position of the first entry stored at `since` or later; the one after

@@ -5,15 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use homing_protocol::Status;
-use homing_store::{Entry, Filter, Position, Store, StoreError, StoreUrl, Writer};
+use homing_store::{Filter, Position, Store, StoreError, StoreUrl, Writer};
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, On, at, report, task, write, writer};
+use crate::fixture::{Fixture, On, at, entry, report, task, write, writer};
 use crate::postgres::{Held, Relay, Server};
-
-fn entry(number: u128) -> Entry {
-    Entry::Report(report(number, Status::Succeeded))
-}
 
 #[tokio::test]
 async fn a_server_that_is_not_there_cannot_be_reached() {
@@ -30,6 +26,7 @@ async fn a_server_that_is_not_there_cannot_be_reached() {
     assert!(!format!("{error} {error:?}").contains("secret"));
 }
 
+/// Whatever a server may say while it is stopped, moved or short of something.
 #[tokio::test]
 async fn what_the_server_gets_over_is_waited_for() {
     let fixture = Fixture::new(On::Postgres);
@@ -57,6 +54,8 @@ async fn what_the_server_gets_over_is_waited_for() {
     assert!(writer.write(&[entry(1)], at(1)).is_ok());
 }
 
+/// The commit takes place and its answer is lost: what is written again is there
+/// once.
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_solved_by_writing_again() {
     let fixture = Fixture::new(On::Postgres);
@@ -81,6 +80,7 @@ async fn a_commit_whose_answer_is_lost_is_solved_by_writing_again() {
     assert_eq!(counted, 1);
 }
 
+/// The first commit was answered for, or its answer lost, before a standby had it.
 #[tokio::test]
 async fn what_is_written_again_is_on_the_standby_before_it_is_acked() {
     let server = Server::start(&[]);
@@ -104,6 +104,7 @@ async fn what_is_written_again_is_on_the_standby_before_it_is_acked() {
     );
 }
 
+/// After every 7th byte that the server sends for one write, in turn.
 #[tokio::test]
 async fn wherever_the_connection_is_cut_each_outcome_is_stored_once() {
     let fixture = Fixture::new(On::Postgres);
@@ -167,6 +168,7 @@ async fn writing_reading_and_watching_go_on_after_the_server_was_killed() {
     told.unwrap().unwrap();
 }
 
+/// Its system keeps its connections, and takes new ones.
 #[tokio::test]
 async fn a_read_from_a_server_that_hangs_ends_and_the_next_one_is_answered_when_it_goes_on() {
     let server = Server::start(&[]);
@@ -205,6 +207,7 @@ async fn a_read_that_takes_long_and_then_loses_its_connection_is_made_again() {
     assert!(matches!(read, Ok(Some(_))), "{read:?}");
 }
 
+/// The connection that is told of commits lives, and there is room for no other.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_task_outlasts_a_server_that_takes_no_connections() {
     let fixture = Fixture::new(On::Postgres);

@@ -10,7 +10,7 @@ use homing_store::{
 };
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, On, at, report, task, write, writer};
+use crate::fixture::{Fixture, On, at, entry, report, task, write, writer};
 
 /// A store with some of everything, and `count` tasks that succeeded.
 fn filled(count: u128) -> Fixture {
@@ -47,7 +47,7 @@ fn filled(count: u128) -> Fixture {
         },
         at: at(20),
     };
-    let many = (100..100 + count).map(|number| Entry::Report(report(number, Status::Succeeded)));
+    let many = (100..100 + count).map(entry);
     let entries: Vec<_> = [Entry::Batch(sealed)].into_iter().chain(many).collect();
     writer.write(&entries, at(2_000)).unwrap();
     fixture
@@ -126,7 +126,7 @@ async fn who_was_there_before_a_copy_writes_nothing_into_it_until_it_is_finished
     else {
         panic!("nobody else replays");
     };
-    let entry = Entry::Report(report(9_999, Status::Succeeded));
+    let entry = entry(9_999);
     let run = NewRun::new(&crate::repair::envelope(1), "tasks", None, None);
     let mut refused = Vec::new();
 
@@ -162,7 +162,7 @@ fn cut_off(file: &Fixture, database: &Fixture) {
 async fn a_copy_whose_file_has_changed_since_it_was_cut_off_begins_anew() {
     let (file, database) = (filled(1), Fixture::new(On::Postgres));
     write(&mut file.writer(), &[report(50, Status::Retrying)]);
-    let many = (1_000..7_000).map(|number| Entry::Report(report(number, Status::Succeeded)));
+    let many = (1_000..7_000).map(entry);
     let many: Vec<_> = many.collect();
     file.writer().write(&many, at(3_000)).unwrap();
     cut_off(&file, &database);
@@ -175,6 +175,28 @@ async fn a_copy_whose_file_has_changed_since_it_was_cut_off_begins_anew() {
     assert!(copied.is_ok(), "{copied:?}");
     let (from, to) = (file.store().await, database.store().await);
     assert_eq!(all(&from).await, all(&to).await);
+}
+
+/// As by somebody who tidies up in the database meanwhile.
+#[tokio::test]
+async fn a_copy_that_lacks_a_row_is_told_and_is_no_store() {
+    let (file, database) = (filled(12_000), Fixture::new(On::Postgres));
+    cut_off(&file, &database);
+    database.sql("DELETE FROM tasks WHERE position = (SELECT min(position) FROM tasks)");
+
+    let copied = copy(&file.url(), &database.url(), |_, _| {});
+    let read = Store::open(&database.url()).await;
+
+    let Err(CopyError::Differs {
+        table: "tasks",
+        rows,
+        copied,
+    }) = copied
+    else {
+        panic!("{copied:?}");
+    };
+    assert_eq!(copied, rows - 1);
+    assert!(matches!(read, Err(StoreError::Foreign { .. })), "{read:?}");
 }
 
 /// Such as for the size of a table.

@@ -182,6 +182,11 @@ pub(crate) fn report(number: u128, status: Status) -> Report {
     report
 }
 
+/// The report of a task that succeeded, to be written.
+pub(crate) fn entry(number: u128) -> Entry {
+    Entry::Report(report(number, Status::Succeeded))
+}
+
 /// Writes one group for each report.
 pub(crate) fn write(writer: &mut Writer, reports: &[Report]) {
     for report in reports {

@@ -4,12 +4,8 @@ use homing_protocol::{ContentType, Status};
 use homing_store::{Entry, Filter, Opened, Store, StoreError, StoreUrl, Writer};
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, On, at, report, task, write};
+use crate::fixture::{Fixture, On, at, entry, report, task, write};
 use crate::postgres::{Database, Server};
-
-fn entry(number: u128) -> Entry {
-    Entry::Report(report(number, Status::Succeeded))
-}
 
 #[tokio::test]
 async fn reading_never_creates_a_store_in_a_database() {
@@ -248,13 +244,6 @@ async fn what_a_constraint_refuses_is_rejected_and_the_writer_goes_on() {
     assert_eq!(listed.len(), 1);
 }
 
-/// Whatever a server may say while it is stopped, moved or short of something.
-/// The commit takes place and its answer is lost: what is written again is there
-/// once.
-/// The first commit was answered for, or its answer lost, before a standby had it.
-/// After every 7th byte that the server sends for one write, in turn.
-/// Its system keeps its connections, and takes new ones.
-/// The connection that is told of commits lives, and there is room for no other.
 #[tokio::test]
 async fn a_server_proves_its_name_or_is_refused() {
     let server = Server::start(&["--tls"]);

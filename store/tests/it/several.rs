@@ -9,7 +9,7 @@ use homing_store::{Entry, Filter, Position, Store, StoreUrl, Writer};
 use rand::seq::SliceRandom as _;
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, On, at, report, task, write, writer};
+use crate::fixture::{Fixture, On, at, entry, report, task, write, writer};
 use crate::postgres::Held;
 
 const WRITERS: usize = 4;
@@ -236,7 +236,7 @@ async fn the_databases_defaults_do_not_have_a_writer_see_what_was_before_its_tur
         "SELECT pg_advisory_xact_lock(x'484F4D47'::int, 2)",
     );
     let writing = writers.map(|mut writer| {
-        let entry = Entry::Report(report(1, Status::Succeeded));
+        let entry = entry(1);
         thread::spawn(move || writer.write(&[entry], at(1_000)))
     });
     fixture.until(
