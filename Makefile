@@ -50,12 +50,12 @@ test: binaries ## Pass all tests, on private servers or AMQP_URL (RABBITMQ=4.3: 
 .PHONY: chaos
 chaos: binaries ## Run the pipeline under faults of every kind (MINUTES= RUNS= KINDS= SEED=)
 	@if [[ -n "$${RABBITMQ:-}" ]]; then scripts/setup rabbitmq "$$RABBITMQ"; fi
-	@target/debug/chaos --minutes "$(MINUTES)" --runs "$(RUNS)" --kinds "$(KINDS)" \
+	@"$${CARGO_TARGET_DIR:-target}/debug/chaos" --minutes "$(MINUTES)" --runs "$(RUNS)" --kinds "$(KINDS)" \
 		--seed "$(SEED)" --json "$(JSON)" $(ARGS)
 
 .PHONY: sabotage
 sabotage: binaries ## Break each guarantee on purpose, and fail unless it is noticed (SEED=)
-	@target/debug/chaos --sabotage --seed "$(SEED)" $(ARGS)
+	@"$${CARGO_TARGET_DIR:-target}/debug/chaos" --sabotage --seed "$(SEED)" $(ARGS)
 
 .PHONY: test-unit
 test-unit: ## Pass the tests that need no broker

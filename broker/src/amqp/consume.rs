@@ -180,18 +180,18 @@ impl ConsumeLink {
     }
 
     /// Subscribes, or ends the subscription, as is wished now; or begins it anew,
-    /// with another prefetch.
+    /// with another prefetch. Answers with the wish that it followed.
     async fn follow(
         &mut self,
         generation: &Generation,
         session: &mut Session,
         receiving: &mut Option<Receiving>,
         events: &mut Events,
-    ) -> Result<(), End> {
+    ) -> Result<Wish, End> {
         self.share.weigh();
-        let receives = self.wish() == Wish::Receive && !self.share.is_paused();
+        let mut wish = self.wish();
         let anew = self.asked != self.wanted();
-        if (!receives || anew)
+        if (!self.receives(wish) || anew)
             && let Some((subscription, mut messages)) = receiving.take()
         {
             let cancel = BasicCancelArguments::new(&subscription);
@@ -202,15 +202,21 @@ impl ConsumeLink {
             while let Ok(message) = messages.try_recv() {
                 self.deliver(session, message)?;
             }
+            // It may have changed meanwhile.
+            wish = self.wish();
         }
-        if receives && receiving.is_none() {
+        if self.receives(wish) && receiving.is_none() {
             self.end.quiet.send_replace(false);
             // The first delivery may end it before the broker's answer is read.
             self.caution.receives(Instant::now());
             let channel = &session.channel;
             *receiving = Some(self.subscribe(generation, channel, events).await?);
         }
-        Ok(())
+        Ok(wish)
+    }
+
+    fn receives(&self, wish: Wish) -> bool {
+        wish == Wish::Receive && !self.share.is_paused()
     }
 
     /// Takes the first messages of the queue with a client that reads them all,
@@ -287,13 +293,13 @@ impl ConsumeLink {
         let (mut receiving, mut up) = (None, Some(up));
         let (mut buffer, mut answers) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
         loop {
-            self.follow(generation, &mut session, &mut receiving, &mut events)
-                .await?;
+            let followed = self.follow(generation, &mut session, &mut receiving, &mut events);
+            let wish = followed.await?;
             if let Some(up) = up.take() {
                 up.done();
             }
             if receiving.is_none() && session.open() == 0 && said.is_empty() {
-                if self.wish() == Wish::Stop {
+                if wish == Wish::Stop {
                     return Ok(());
                 }
                 self.end.quiet.send_replace(true);

@@ -1,11 +1,13 @@
 //! The link to the broker: publish, confirm, receive, answer.
 
 use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use homing_broker::{PublishError, Source, Window};
 use homing_protocol::{Destination, HeaderValue, Message, Properties, QueueName};
 use homing_tests::{Answer, Raw, RawProperties, World};
+use tokio::time::timeout;
 
 fn message(destination: Destination, body: &str) -> Message {
     let headers = vec![
@@ -113,6 +115,33 @@ async fn a_held_consumer_is_not_quiet_before_what_was_found_beside_it_is_answere
     assert_eq!(too_early, None);
 }
 
+/// A subscription ends on the broker's word, and what is wished may change
+/// meanwhile: here at any time of that.
+#[tokio::test]
+async fn a_consumer_that_resumes_while_it_begins_to_hold_receives() {
+    const TIMES: u32 = 200;
+    let world = World::start().await;
+    let broker = world.broker();
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+    let source = Source::Tasks(QueueName::tasks());
+    let mut consumer = broker.consumer(source, prefetch(10)).await.unwrap();
+    for time in 0..TIMES {
+        consumer.hold();
+        let began = Instant::now();
+        while began.elapsed() < time * Duration::from_micros(10) {
+            tokio::task::yield_now().await;
+        }
+        consumer.resume();
+        let confirm = publisher.publish(message(tasks(), "{}")).await.unwrap();
+        let confirmed = confirm.await.unwrap();
+
+        let delivery = timeout(Duration::from_secs(10), consumer.recv()).await;
+
+        let delivery = delivery.expect("it receives").unwrap();
+        delivery.token.ack(&confirmed);
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_delivery_comes_again_and_an_acked_one_does_not() {
     let world = World::start().await;
@@ -185,7 +214,7 @@ async fn a_delayed_message_is_never_early() {
     let mut consumer = broker.consumer(source, prefetch(10)).await.unwrap();
     let queue = QueueName::tasks();
     let destination = Destination::Delayed { queue, secs: 3 };
-    let since = std::time::Instant::now();
+    let since = Instant::now();
 
     publisher
         .publish(message(destination, "{}"))
