@@ -106,6 +106,10 @@ bench: ## Measure Homing beside the bare protocol, on a private RabbitMQ
 	@scripts/setup
 	@scripts/bench $(ARGS)
 
+.PHONY: bench-check
+bench-check: ## Measure again, and fail if a ratio is worse than what is kept (ARGS=--renew)
+	@scripts/bench --check bench/ratios.json --rounds 3 --tasks 50000 --backlog 50000 --bundled 200000 $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: ## Measure Homing beside Celery, Dramatiq and BullMQ (ARGS='--only celery')
 	@scripts/bench-peers $(ARGS)

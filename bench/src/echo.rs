@@ -1,5 +1,8 @@
 //! The tasks that are measured: their output is their payload.
 
+use std::hint::black_box;
+use std::time::Duration;
+
 use homing::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +48,58 @@ impl Bundled {
 impl Task for Bundled {
     const KIND: &'static str = "bench.bundled";
     const POLICY: Policy = Policy::DEFAULT.bundle(BUNDLE);
+    type Output = Self;
+    type Error = AnyError;
+}
+
+/// The same, after a wait without a thread.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Sleep(Echo);
+
+impl Sleep {
+    /// How long it waits.
+    pub const TIME: Duration = Duration::from_millis(10);
+
+    /// The task with this number.
+    pub fn new(number: u64) -> Self {
+        Self(Echo::new(number))
+    }
+}
+
+impl Task for Sleep {
+    const KIND: &'static str = "bench.sleep";
+    type Output = Self;
+    type Error = AnyError;
+}
+
+/// The same, after some milliseconds of work for one core.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Spin(Echo);
+
+impl Spin {
+    /// Steps of the work, each of which needs the one before.
+    const STEPS: u64 = 4_000_000;
+
+    /// The task with this number.
+    pub fn new(number: u64) -> Self {
+        Self(Echo::new(number))
+    }
+
+    /// Does the work.
+    pub fn work(&self) -> u64 {
+        let step = |sum: u64, step: u64| {
+            (sum ^ step)
+                .rotate_left(7)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        };
+        black_box((0..black_box(Self::STEPS)).fold(self.0.0.len() as u64, step))
+    }
+}
+
+impl Task for Spin {
+    const KIND: &'static str = "bench.spin";
     type Output = Self;
     type Error = AnyError;
 }

@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, collector, dead, help, list, queues, replay, show, stats, store, submit, tail, topology,
-    wait, worker,
+    audit, bench, collector, dead, help, list, queues, replay, show, stats, store, submit, tail,
+    topology, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -54,6 +54,7 @@ pub(crate) enum OtherVerb {
     Replay(replay::ReplayArgs),
     Dead(dead::DeadArgs),
     Store(store::StoreArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// The command line. Its help names the variables, not their values.
@@ -72,8 +73,11 @@ impl Cli {
             Verb::Worker(args) => return Ok(worker::run(args, self.settings)),
             Verb::Other(verb) => verb,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        if !matches!(verb, OtherVerb::Bench(_)) {
+            runtime.worker_threads(1);
+        }
+        let runtime = runtime
             .enable_all()
             .build()
             .map_err(|error| Trouble::bug(&error))?;
@@ -100,6 +104,7 @@ impl OtherVerb {
             Self::Replay(args) => replay::run(args, settings).await,
             Self::Dead(args) => dead::run(args, settings).await,
             Self::Store(args) => store::run(args, settings).await,
+            Self::Bench(args) => bench::run(args, settings).await,
         }
     }
 }

@@ -29,6 +29,9 @@ Repair:
   store       Copy a store from a file into a database
   topology    Create or compare exchanges and queues
 
+Measure:
+  bench       Tasks per second and latency on this broker and this store
+
 Options:
 {options}{after-help}";
 

@@ -6,6 +6,7 @@
 mod ask;
 mod audit;
 mod batch_stats;
+mod bench;
 mod clean;
 mod cli;
 mod collector;

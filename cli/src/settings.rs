@@ -167,10 +167,20 @@ impl Settings {
         queues: &[QueueName],
         patience: Patience,
     ) -> Result<Link, Trouble> {
+        let topology = Topology::new(self.namespace.clone(), queues.iter().cloned());
+        self.link_to(topology, patience)
+    }
+
+    /// Connects to the broker that is set, but in another namespace. Nothing is
+    /// opened yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if none is set, or its URL is none.
+    pub(crate) fn link_to(&self, topology: Topology, patience: Patience) -> Result<Link, Trouble> {
         let Setting {
             value: url, from, ..
         } = self.broker_url()?;
-        let topology = Topology::new(self.namespace.clone(), queues.iter().cloned());
         let name = format!("homing {}", std::process::id());
         let broker = homing_broker::rabbit(url, topology, patience, name);
         Ok(Link { broker, from })

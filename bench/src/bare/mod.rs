@@ -9,6 +9,7 @@
 //! Both prefetch and confirm window are [`WINDOW`], the worker publishes over a
 //! connection of its own, and the collector commits in groups.
 
+mod awaited;
 mod collect;
 mod confirmed;
 mod link;
@@ -18,6 +19,7 @@ mod queues;
 mod sink;
 mod work;
 
+pub use awaited::awaited;
 pub use collect::collect;
 pub use lone::lone;
 pub use publish::publish;

@@ -36,6 +36,8 @@ enum Stage {
     Collect(Stored),
     /// Publish tasks one at a time, each until it is stored
     Lone(Stored),
+    /// Publish tasks one at a time, each until its outcome comes back
+    Awaited(Tasks),
     /// Delete both queues
     Delete,
 }
@@ -80,6 +82,7 @@ async fn run(args: &Args) -> anyhow::Result<Report> {
         Stage::Lone(Stored { tasks, store }) => {
             bare::lone(url, &queues, tasks.tasks, store, LONE_PAUSE).await
         }
+        Stage::Awaited(Tasks { tasks }) => bare::awaited(url, &queues, *tasks, LONE_PAUSE).await,
         Stage::Delete => {
             queues.delete(url).await?;
             Report::new("delete", 0, start_ns, now_ns())

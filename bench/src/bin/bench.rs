@@ -1,6 +1,7 @@
 //! `make bench`: Homing and the bare program in turn, and their ratios.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -34,7 +35,16 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 500_000)]
     bundled: u64,
 
-    /// Lone tasks of each round; 0 leaves them out
+    /// Tasks of each run of tasks that sleep for 10 ms; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    sleep: u64,
+
+    /// Tasks of each run of tasks that keep a core busy for some milliseconds, by
+    /// one worker process and by two; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    spin: u64,
+
+    /// Lone tasks of each round, stored and awaited; 0 leaves them out
     #[arg(long, value_name = "N", default_value_t = 300)]
     lone: u64,
 
@@ -50,6 +60,14 @@ struct Args {
     /// [N: 1,000,000]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000")]
     memory: Option<u64>,
+
+    /// Fail if a ratio is worse than in FILE by more than 15 %
+    #[arg(long, value_name = "FILE", conflicts_with = "memory")]
+    check: Option<PathBuf>,
+
+    /// Keep the ratios in the file of `--check` instead
+    #[arg(long, requires = "check")]
+    renew: bool,
 
     /// One line of JSON instead of a table
     #[arg(long)]
@@ -88,13 +106,28 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         tasks: args.tasks,
         backlog: args.backlog,
         bundled: args.bundled,
+        sleep: args.sleep,
+        spin: args.spin,
         lone: args.lone,
         rounds: args.rounds,
         only: args.only,
     };
     let comparison = driver::compare(&plan).await?;
     print(args, &comparison, &comparison.to_string())?;
-    Ok(ExitCode::SUCCESS)
+    let Some(file) = &args.check else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if args.renew {
+        comparison.keep(file)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let verdict = comparison.judge(file)?;
+    write!(std::io::stderr(), "{verdict}")?;
+    Ok(if verdict.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Fails when a process grew with the work.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use homing::prelude::*;
-use homing_bench::echo::{Bundled, Echo};
+use homing_bench::echo::{Bundled, Echo, Sleep, Spin};
 
 async fn echo(task: Echo, _: Attempt) -> Result<Echo, AttemptError> {
     Ok(task)
@@ -13,6 +13,22 @@ async fn bundled(task: Bundled, _: Attempt) -> Result<Bundled, AttemptError> {
     Ok(task)
 }
 
+async fn sleep(task: Sleep, _: Attempt) -> Result<Sleep, AttemptError> {
+    tokio::time::sleep(Sleep::TIME).await;
+    Ok(task)
+}
+
+fn spin(task: Spin, _: Attempt) -> Result<Spin, AttemptError> {
+    task.work();
+    Ok(task)
+}
+
 fn main() -> ExitCode {
-    homing::worker_main(async || Ok(Worker::new().handler(echo).handler(bundled)))
+    homing::worker_main(async || {
+        Ok(Worker::new()
+            .handler(echo)
+            .handler(bundled)
+            .handler(sleep)
+            .blocking_handler(spin))
+    })
 }

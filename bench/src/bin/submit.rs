@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use homing::prelude::*;
 use homing_bench::clock::now_ns;
 use homing_bench::driver::LONE_PAUSE;
-use homing_bench::echo::{Bundled, Echo};
+use homing_bench::echo::{Bundled, Echo, Sleep, Spin};
 use homing_bench::report::Report;
 use homing_bench::sample::Lone;
 use homing_bench::watch::{Layout, Watch};
@@ -26,8 +26,14 @@ enum How {
     All(Tasks),
     /// The same, with many in each message
     Bundled(Tasks),
+    /// The same, of tasks that wait for a while
+    Sleep(Tasks),
+    /// The same, of tasks that keep a core busy
+    Spin(Tasks),
     /// One at a time, each until it is stored
     Lone(Stored),
+    /// One at a time, each until its outcome comes back
+    Awaited(Tasks),
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +66,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         How::Bundled(Tasks { tasks }) => {
             submit_all(&producer, (0..tasks).map(Bundled::new)).await?
         }
+        How::Sleep(Tasks { tasks }) => submit_all(&producer, (0..tasks).map(Sleep::new)).await?,
+        How::Spin(Tasks { tasks }) => submit_all(&producer, (0..tasks).map(Spin::new)).await?,
+        How::Awaited(Tasks { tasks }) => await_each(&producer, tasks, LONE_PAUSE).await?,
         How::Lone(Stored { tasks, store }) => {
             let watch = Watch::open(&store, Layout::Homing)?;
             submit_lone(&producer, tasks.tasks, &watch, LONE_PAUSE).await?
@@ -99,5 +108,22 @@ async fn submit_lone(
     Ok(Report {
         lone: Some(Lone::of(&times)),
         ..Report::new("lone", tasks, start_ns, now_ns())?
+    })
+}
+
+/// As the bare one: with a task before them.
+async fn await_each(producer: &Producer, tasks: u64, pause: Duration) -> anyhow::Result<Report> {
+    let mut times = Vec::new();
+    let start_ns = now_ns();
+    for number in 0..=tasks {
+        tokio::time::sleep(pause).await;
+        let since = Instant::now();
+        let handle = producer.submit(Echo::new(number)).await?;
+        handle.output().await?;
+        times.push(since.elapsed());
+    }
+    Ok(Report {
+        lone: Some(Lone::of(&times[1..])),
+        ..Report::new("awaited", tasks, start_ns, now_ns())?
     })
 }

@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::STALL_TIME_MAX;
+use super::side::Load;
 use super::world::World;
 use crate::process::Usage;
 use crate::report::Report;
@@ -95,14 +96,14 @@ pub(super) struct ServiceUsage {
 impl Services {
     /// Starts both; answers once both receive. The bare ones end by themselves
     /// after `tasks` tasks.
-    pub(super) async fn start(world: &World, tasks: u64) -> anyhow::Result<Self> {
+    pub(super) async fn start(world: &World, tasks: u64, load: Load) -> anyhow::Result<Self> {
         let mut services = Self {
             collector: Process::start("collector", world.side.collector(world, tasks)?)?,
-            worker: Process::start("worker", world.side.worker(world, tasks)?)?,
+            worker: Process::start("worker", world.side.worker(world, tasks, load)?)?,
             tasks,
         };
         let until = tokio::time::Instant::now() + STALL_TIME_MAX;
-        while !world.is_consumed().await? {
+        while !world.is_consumed(load.processes()).await? {
             services.check()?;
             if tokio::time::Instant::now() > until {
                 bail!("worker and collector do not begin");

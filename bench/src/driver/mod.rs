@@ -6,6 +6,7 @@
 
 mod child;
 mod comparison;
+mod guard;
 mod lone;
 mod machine;
 mod memory;
@@ -15,7 +16,10 @@ mod world;
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 pub use comparison::{Comparison, compare};
+pub use guard::Verdict;
 pub use machine::Machine;
 pub use memory::{Memory, RSS_GROWTH_MIB_MAX, memory};
 pub use side::Side;
@@ -27,9 +31,10 @@ pub const LONE_PAUSE: Duration = Duration::from_millis(5);
 const STALL_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What to measure, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Plan {
-    /// The broker's URL.
+    /// The broker's URL, which may have a password.
+    #[serde(skip)]
     pub url: String,
     /// Tasks of a run of the whole pipeline.
     pub tasks: u64,
@@ -37,7 +42,11 @@ pub struct Plan {
     pub backlog: u64,
     /// Tasks of a run of the whole pipeline in which many share a message.
     pub bundled: u64,
-    /// Lone tasks of a round.
+    /// Tasks of a run of tasks that wait.
+    pub sleep: u64,
+    /// Tasks of each run of tasks that keep a core busy.
+    pub spin: u64,
+    /// Lone tasks of a round, of each kind.
     pub lone: u64,
     /// How often everything is measured.
     pub rounds: u32,

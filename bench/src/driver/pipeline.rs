@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 
 use super::child::{Process, ServiceUsage, Services};
-use super::side::Travel;
+use super::side::Load;
 use super::world::World;
 use super::{STALL_TIME_MAX, Side, say};
 use crate::clock::{now_ns, secs_between};
@@ -45,14 +45,9 @@ pub(super) struct Backlog {
 }
 
 /// Runs it once, with `tasks` tasks.
-pub(super) async fn run(
-    side: Side,
-    url: &str,
-    tasks: u64,
-    travel: Travel,
-) -> anyhow::Result<Pipeline> {
+pub(super) async fn run(side: Side, url: &str, tasks: u64, load: Load) -> anyhow::Result<Pipeline> {
     let world = World::new(side, url).await?;
-    measure(&world, tasks, travel).await
+    measure(&world, tasks, load).await
 }
 
 /// Queues `tasks` tasks with nobody there to run them, then works them off.
@@ -62,7 +57,7 @@ pub(super) async fn backlog(side: Side, url: &str, tasks: u64) -> anyhow::Result
 }
 
 async fn work_off(world: &World, tasks: u64) -> anyhow::Result<Backlog> {
-    let producer = world.side.producer(world, tasks, Travel::Alone)?;
+    let producer = world.side.producer(world, tasks, Load::Single)?;
     let producer = Process::start("producer", producer)?;
     let submitted = producer.report(tasks).await?;
     let side = world.side.name();
@@ -71,7 +66,7 @@ async fn work_off(world: &World, tasks: u64) -> anyhow::Result<Backlog> {
         "{side}: queued {tasks} tasks at {queued:.0} tasks/s; working them off"
     ));
     let start_ns = now_ns();
-    let mut services = Services::start(world, tasks).await?;
+    let mut services = Services::start(world, tasks, Load::Single).await?;
     let end_ns = until_stored(world, tasks, || services.check()).await?;
     let rate = tasks as f64 / secs_between(start_ns, end_ns);
     say(format_args!("{side}: {rate:.0} tasks/s"));
@@ -82,9 +77,9 @@ async fn work_off(world: &World, tasks: u64) -> anyhow::Result<Backlog> {
     })
 }
 
-async fn measure(world: &World, tasks: u64, travel: Travel) -> anyhow::Result<Pipeline> {
-    let mut services = Services::start(world, tasks).await?;
-    let producer = world.side.producer(world, tasks, travel)?;
+async fn measure(world: &World, tasks: u64, load: Load) -> anyhow::Result<Pipeline> {
+    let mut services = Services::start(world, tasks, load).await?;
+    let producer = world.side.producer(world, tasks, load)?;
     let mut producer = Process::start("producer", producer)?;
     let watching = until_stored(world, tasks, || {
         services.check()?;
@@ -96,7 +91,7 @@ async fn measure(world: &World, tasks: u64, travel: Travel) -> anyhow::Result<Pi
     let measured = figures(&submitted, &used, end_ns);
     let side = world.side.name();
     say(format_args!(
-        "{side}: {tasks} tasks, {travel:?}, {:.0} tasks/s",
+        "{side}: {tasks} tasks, {load:?}, {:.0} tasks/s",
         measured.rate
     ));
     Ok(measured)

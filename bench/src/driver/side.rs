@@ -20,13 +20,43 @@ pub enum Side {
     Homing,
 }
 
-/// How tasks travel.
+/// What a worker is given to do. The bare program knows single tasks alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Travel {
-    /// Each in a message of its own.
-    Alone,
-    /// Many in a message.
+pub(super) enum Load {
+    /// Tasks that do nothing.
+    Single,
+    /// The same, many in a message.
     Bundled,
+    /// Tasks that wait for a while, [`SLEEPERS`] at once.
+    Sleep,
+    /// Tasks that keep a core busy, one at a time in each process.
+    Spin {
+        /// Of the worker.
+        processes: u16,
+    },
+}
+
+/// Tasks that wait at once.
+const SLEEPERS: u16 = 2_000;
+
+impl Load {
+    /// Processes of the worker.
+    pub(super) const fn processes(self) -> u16 {
+        match self {
+            Self::Spin { processes } => processes,
+            _ => 1,
+        }
+    }
+
+    /// What the producer is told to submit.
+    const fn how(self) -> &'static str {
+        match self {
+            Self::Single => "all",
+            Self::Bundled => "bundled",
+            Self::Sleep => "sleep",
+            Self::Spin { .. } => "spin",
+        }
+    }
 }
 
 impl Side {
@@ -59,33 +89,32 @@ impl Side {
         Ok(command)
     }
 
-    pub(super) fn worker(self, world: &World, tasks: u64) -> anyhow::Result<Command> {
+    pub(super) fn worker(self, world: &World, tasks: u64, load: Load) -> anyhow::Result<Command> {
         if self == Self::Bare {
             return bare(world, "work", tasks, None);
         }
         let mut command = world.command("echo_worker")?;
-        let window = WINDOW.to_string();
-        command.args(["--quiet", "--concurrency", &window, "--prefetch", &window]);
+        command.arg("--quiet");
+        let concurrency = match load {
+            Load::Single | Load::Bundled => {
+                command.args(["--prefetch", &WINDOW.to_string()]);
+                WINDOW
+            }
+            Load::Sleep => SLEEPERS,
+            Load::Spin { .. } => 1,
+        };
+        command.args(["--concurrency", &concurrency.to_string()]);
+        command.args(["--processes", &load.processes().to_string()]);
         Ok(command)
     }
 
-    /// Submits `tasks` tasks as fast as they are confirmed; only Homing bundles
-    /// them.
-    pub(super) fn producer(
-        self,
-        world: &World,
-        tasks: u64,
-        travel: Travel,
-    ) -> anyhow::Result<Command> {
+    /// Submits `tasks` tasks as fast as they are confirmed.
+    pub(super) fn producer(self, world: &World, tasks: u64, load: Load) -> anyhow::Result<Command> {
         if self == Self::Bare {
             return bare(world, "publish", tasks, None);
         }
-        let how = match travel {
-            Travel::Alone => "all",
-            Travel::Bundled => "bundled",
-        };
         let mut command = world.command("submit")?;
-        command.args([how, "--tasks", &tasks.to_string()]);
+        command.args([load.how(), "--tasks", &tasks.to_string()]);
         Ok(command)
     }
 
@@ -98,6 +127,17 @@ impl Side {
         let mut command = world.command("submit")?;
         command.args(["lone", "--tasks", &tasks.to_string(), "--store"]);
         command.arg(world.store());
+        Ok(command)
+    }
+
+    /// Submits `tasks` tasks one after the other, each once the outcome of the one
+    /// before has come back.
+    pub(super) fn awaiting_producer(self, world: &World, tasks: u64) -> anyhow::Result<Command> {
+        if self == Self::Bare {
+            return bare(world, "awaited", tasks, None);
+        }
+        let mut command = world.command("submit")?;
+        command.args(["awaited", "--tasks", &tasks.to_string()]);
         Ok(command)
     }
 

@@ -78,17 +78,19 @@ impl World {
         Ok(command)
     }
 
-    /// Whether worker and collector both receive.
-    pub(super) async fn is_consumed(&self) -> anyhow::Result<bool> {
+    /// Whether the worker, with all its processes, and the collector receive.
+    pub(super) async fn is_consumed(&self, processes: u16) -> anyhow::Result<bool> {
         let topology = self.broker.topology();
         match self.side {
             Side::Bare => self.queues().are_consumed(&self.url).await,
             Side::Homing => {
-                let wanted = [format!("{}.tasks", self.namespace), topology.results()];
+                let tasks = format!("{}.tasks", self.namespace);
+                let wanted = [(tasks, processes.into()), (topology.results(), 1)];
                 let depths = self.broker.depths().await?;
-                let consumed = depths.iter().filter(|depth| depth.consumers > Some(0));
-                let consumed: Vec<_> = consumed.map(|depth| &depth.queue).collect();
-                Ok(wanted.iter().all(|queue| consumed.contains(&queue)))
+                Ok(wanted.iter().all(|(queue, consumers)| {
+                    let depth = depths.iter().find(|depth| depth.queue == *queue);
+                    depth.is_some_and(|depth| depth.consumers >= Some(*consumers))
+                }))
             }
         }
     }

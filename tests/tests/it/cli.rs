@@ -387,3 +387,41 @@ async fn a_batch_that_is_resumed_has_the_new_total_though_its_first_seal_is_of_t
         (&4.into(), &4.into())
     );
 }
+
+#[tokio::test]
+async fn bench_measures_four_loads_draws_them_and_leaves_no_store() {
+    let world = World::start().await;
+
+    let measured = world
+        .homing(&[
+            "bench",
+            "--json",
+            "--tasks",
+            "500",
+            "--lone",
+            "3",
+            "--svg",
+            "bench.svg",
+        ])
+        .await;
+
+    let measured = coded(measured, 0);
+    let lines = measured.json();
+    assert_eq!(texts(&lines, "load"), ["single", "bundled", "half", "lone"]);
+    let tasks: Vec<_> = lines.iter().map(|line| line["tasks"].as_u64()).collect();
+    assert_eq!(
+        (tasks[0], tasks[1], tasks[3]),
+        (Some(500), Some(2_500), Some(3))
+    );
+    for line in &lines {
+        assert!(line["stored_per_sec"].as_f64() > Some(0.0), "{line}");
+    }
+    let half = &lines[2]["stored"];
+    assert!(half["p99_ms"].as_f64() >= half["p50_ms"].as_f64(), "{half}");
+    let drawn = std::fs::read_to_string(world.dir.join("bench.svg")).unwrap();
+    assert!(drawn.starts_with("<svg") && drawn.trim_end().ends_with("</svg>"));
+    assert!(!world.sqlite().exists());
+    let left = std::fs::read_dir(&world.dir).unwrap();
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(left.filter(|name| name.contains("bench-")).count(), 0);
+}

@@ -1,0 +1,161 @@
+//! `homing bench`: tasks a second and latency, on this broker and this store.
+//!
+//! Producer, worker and collector run in this process, as users have them, with
+//! queues in a namespace and a store of their own.
+
+mod line;
+mod load;
+mod pipeline;
+mod plot;
+mod space;
+
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::exit::Exit;
+use crate::output::{Output, Talk};
+use crate::settings::Settings;
+use crate::stop::Stop;
+use crate::trouble::Trouble;
+
+use line::BenchLine;
+use load::Curve;
+use pipeline::{Ends, Services, until_received};
+use space::Space;
+
+const EXAMPLES: &str = "\
+Runs producer, worker and collector in this process, with payloads of 100 bytes
+and handlers that do nothing: what broker and store take. Queues are in a
+namespace of their own and are deleted at the end. A store that is a file is
+measured by another one in its folder, which is deleted too; a database has to
+be an empty one, and keeps what was stored.
+
+  single   all at once, each task in a message of its own
+  bundled  five times as many, 100 in a message
+  half     single tasks for five seconds, at half the rate of `single`
+  lone     one after the other, on an idle system
+
+WAITED is from when a task could have begun until it did, AWAITED until its
+outcome was back at the producer, STORED until it could be read in the store.
+
+Examples:
+  homing bench
+  homing bench --tasks 200000 --svg bench.svg
+  homing bench --store postgres://homing@localhost/homing_bench --json";
+
+/// Tasks per second and latency on this broker and this store
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BenchArgs {
+    /// Single tasks at once
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 20_000,
+        value_parser = clap::value_parser!(u64).range(1..=10_000_000)
+    )]
+    tasks: u64,
+
+    /// Lone tasks, one after the other
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 200,
+        value_parser = clap::value_parser!(u64).range(1..=100_000)
+    )]
+    lone: u64,
+
+    /// Attempts at once
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 256,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    concurrency: u16,
+
+    /// Draw throughput over time and latencies into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Everything that was measured.
+struct Measured {
+    lines: Vec<BenchLine>,
+    /// Of the single tasks.
+    curve: Curve,
+    /// Until stored, milliseconds, at half the rate and alone.
+    half_ms: Vec<f64>,
+    lone_ms: Vec<f64>,
+}
+
+pub(crate) async fn run(args: BenchArgs, settings: &Settings) -> Result<Exit, Trouble> {
+    if let Some(file) = &args.svg {
+        // Before the minutes it takes, not after them.
+        let written = std::fs::write(file, "");
+        written.map_err(|error| Trouble::file("write", &file.display().to_string(), &error))?;
+    }
+    let mut stop = Stop::new()?;
+    let space = Space::make(settings).await?;
+    let measured = tokio::select! {
+        measured = measure(&args, &space, settings) => measured.map(Some),
+        () = stop.asked() => Ok(None),
+    };
+    let left = space.remove().await;
+    let Some(measured) = measured? else {
+        Talk::new(settings).say("stopped; its queues and its store are deleted");
+        return Ok(Exit::No);
+    };
+    left?;
+    Output::new(settings).lines(&measured.lines)?;
+    if let Some(file) = &args.svg {
+        plot::draw(file, &measured.curve, &measured.half_ms, &measured.lone_ms)?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn measure(
+    args: &BenchArgs,
+    space: &Space,
+    settings: &Settings,
+) -> Result<Measured, Trouble> {
+    let talk = Talk::new(settings);
+    talk.say(format!("bench      {} -> {}", space.place(), space.store()));
+    let mut services = Services::start(space, args.concurrency);
+    let measured = tokio::select! {
+        measured = measure_all(args, space, talk) => measured?,
+        trouble = services.ended(space) => return Err(trouble),
+    };
+    services.stop(space).await?;
+    Ok(measured)
+}
+
+async fn measure_all(args: &BenchArgs, space: &Space, talk: Talk) -> Result<Measured, Trouble> {
+    until_received(space).await?;
+    let ends = Ends::open(space).await?;
+    let single = load::single(&ends, args.tasks, &bar(talk, "single")).await?;
+    let rate = single.line.stored_per_sec;
+    let bundled = load::bundled(&ends, 5 * args.tasks, &bar(talk, "bundled")).await?;
+    let half = load::half(&ends, rate / 2.0, &bar(talk, "half")).await?;
+    let lone = load::lone(&ends, args.lone, &bar(talk, "lone")).await?;
+    ends.producer.close().await;
+    Ok(Measured {
+        lines: vec![single.line, bundled.line, half.line, lone.line],
+        curve: single.curve,
+        half_ms: half.stored_ms,
+        lone_ms: lone.stored_ms,
+    })
+}
+
+fn bar(talk: Talk, load: &'static str) -> ProgressBar {
+    if !talk.shows_progress() {
+        return ProgressBar::hidden();
+    }
+    let style = "{prefix:<8} {human_pos} of {human_len}  {wide_bar}  {per_sec}  {eta}";
+    // The template is a literal of ours: a wrong one keeps the default look.
+    let style = ProgressStyle::with_template(style);
+    ProgressBar::new(0)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_prefix(load)
+}
