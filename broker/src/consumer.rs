@@ -1,3 +1,4 @@
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -209,6 +210,7 @@ pub(crate) enum Wish {
 pub struct Consumer {
     deliveries: mpsc::UnboundedReceiver<Delivery>,
     wish: watch::Sender<Wish>,
+    prefetch: watch::Sender<NonZeroU16>,
     quiet: watch::Receiver<bool>,
     ended: oneshot::Receiver<()>,
 }
@@ -218,6 +220,8 @@ pub struct Consumer {
 pub(crate) struct ConsumerEnd {
     pub(crate) deliveries: mpsc::UnboundedSender<Delivery>,
     pub(crate) wish: watch::Receiver<Wish>,
+    /// In tasks.
+    pub(crate) prefetch: watch::Receiver<NonZeroU16>,
     /// Whether nothing is received and nothing is open.
     pub(crate) quiet: watch::Sender<bool>,
     /// Dropped with the link, which tells the handle that it ended.
@@ -240,21 +244,38 @@ impl Quiet {
     }
 }
 
+/// Changes how many tasks a consumer holds.
+#[derive(Clone, Debug)]
+pub struct SetPrefetch(watch::Sender<NonZeroU16>);
+
+impl SetPrefetch {
+    /// Holds about as many tasks as this from now on. What is here stays.
+    ///
+    /// A larger number is asked for once all is here that was asked for before, a
+    /// smaller one once twice as much is.
+    pub fn to(&self, prefetch: NonZeroU16) {
+        self.0.send_replace(prefetch);
+    }
+}
+
 impl Consumer {
-    pub(crate) fn new() -> (Self, ConsumerEnd) {
+    pub(crate) fn new(prefetch: NonZeroU16) -> (Self, ConsumerEnd) {
         let (deliveries, rx) = mpsc::unbounded_channel();
         let (wish, wished) = watch::channel(Wish::Receive);
+        let (prefetch, aimed) = watch::channel(prefetch);
         let (quiet, is_quiet) = watch::channel(false);
         let (end, ended) = oneshot::channel();
         let consumer = Self {
             deliveries: rx,
             wish,
+            prefetch,
             quiet: is_quiet,
             ended,
         };
         let end = ConsumerEnd {
             deliveries,
             wish: wished,
+            prefetch: aimed,
             quiet,
             _ended: end,
         };
@@ -289,6 +310,11 @@ impl Consumer {
     /// Receives again after a [`hold`](Self::hold).
     pub fn resume(&self) {
         self.wish.send_replace(Wish::Receive);
+    }
+
+    /// What changes its prefetch.
+    pub fn set_prefetch(&self) -> SetPrefetch {
+        SetPrefetch(self.prefetch.clone())
     }
 
     /// What tells when a hold is complete.

@@ -34,7 +34,7 @@ use homing_protocol::{QueueName, Received};
 use tokio::sync::mpsc;
 
 pub use amqp::{AmqpUrl, Rabbit, UrlError};
-pub use consumer::{Consumer, Delivery, Quiet, Token};
+pub use consumer::{Consumer, Delivery, Quiet, SetPrefetch, Token};
 pub use error::{BrokerError, PublishError};
 pub use mint::mint;
 pub use publisher::{Confirm, Confirmed, Publisher, Replaced, Window};

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use homing_protocol::{QueueName, TaskKind};
@@ -17,10 +18,16 @@ pub struct WorkerConfig {
     /// that waits for others idle, high ones need memory for each.
     pub concurrency: u16,
     /// Tasks the broker may send ahead of their answers, from each queue; at
-    /// least the concurrency, 32 by default. High values hide the way to the
-    /// broker, low ones share few tasks among many workers evenly. Of bundles two
-    /// may come at any time, and as many as this when they begin to come.
-    pub prefetch: u16,
+    /// least the concurrency. High values hide the way to the broker, low ones
+    /// share few tasks among many workers evenly. Of bundles two may come at any
+    /// time, and as many as this when they begin to come.
+    ///
+    /// `None`, the default: twice the concurrency, and up to 256 in all queues (or
+    /// 16 MiB of payloads) while that many are done within a tenth of a second. If
+    /// they turn out to be long, those that would wait for more than a second go
+    /// back to their queue, which counts as a delivery; not those of bundles. Then
+    /// it stays with the least for ten seconds at first, ten minutes at most.
+    pub prefetch: Option<u16>,
     /// How long running attempts may go on once the worker is to stop, and a
     /// blocking handler beyond its timeout; 30 s by default.
     pub grace: Duration,
@@ -72,7 +79,7 @@ impl Default for WorkerConfig {
         Self {
             queues: vec![QueueName::tasks()],
             concurrency: Self::CONCURRENCY,
-            prefetch: 2 * Self::CONCURRENCY,
+            prefetch: None,
             grace: Self::GRACE,
             default_kind: None,
             consumer_timeout: Self::CONSUMER_TIMEOUT,
@@ -225,11 +232,17 @@ impl WorkerConfig {
         (!held.is_zero()).then_some(held)
     }
 
+    /// What each consumer asks for at least.
+    pub(crate) fn prefetch_least(&self) -> NonZeroU16 {
+        let twice = self.concurrency.saturating_mul(2);
+        NonZeroU16::new(self.prefetch.unwrap_or(twice)).unwrap_or(NonZeroU16::MIN)
+    }
+
     /// All that is wrong with the settings, `kinds` being those with a handler.
     pub(crate) fn problems(&self, kinds: &[&TaskKind]) -> Vec<ConfigProblem> {
         let zeros = [
             ("concurrency", self.concurrency == 0),
-            ("prefetch", self.prefetch == 0),
+            ("prefetch", self.prefetch == Some(0)),
             ("attempts", self.attempts.iter().any(|set| set.value == 0)),
             (
                 "timeout",
@@ -240,9 +253,11 @@ impl WorkerConfig {
         let mut problems: Vec<_> = zeros
             .map(|(field, _)| ConfigProblem::Zero { field })
             .collect();
-        if self.prefetch < self.concurrency {
+        if let Some(prefetch) = self.prefetch
+            && prefetch < self.concurrency
+        {
             problems.push(ConfigProblem::PrefetchBelowConcurrency {
-                prefetch: self.prefetch,
+                prefetch,
                 concurrency: self.concurrency,
             });
         }
@@ -301,11 +316,27 @@ mod tests {
     }
 
     #[test]
+    fn the_prefetch_follows_the_concurrency_unless_it_is_given() {
+        let least = |concurrency, prefetch| {
+            let config = WorkerConfig {
+                concurrency,
+                prefetch,
+                ..WorkerConfig::default()
+            };
+            config.prefetch_least().get()
+        };
+
+        assert_eq!(least(8, None), 16);
+        assert_eq!(least(8, Some(9)), 9);
+        assert_eq!(least(u16::MAX, None), u16::MAX);
+    }
+
+    #[test]
     fn all_that_cannot_be_is_listed_at_once() {
         let config = WorkerConfig {
             queues: vec![QueueName::tasks(), QueueName::suspect(), QueueName::tasks()],
             concurrency: 8,
-            prefetch: 4,
+            prefetch: Some(4),
             attempts: vec![PerKind {
                 kind: "demo.ehco".to_owned(),
                 value: 0,

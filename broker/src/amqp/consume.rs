@@ -80,7 +80,7 @@ impl ConsumeLink {
         prefetch: NonZeroU16,
         remedy: Remedy,
     ) -> (crate::Consumer, Self) {
-        let (consumer, end) = crate::Consumer::new();
+        let (consumer, end) = crate::Consumer::new(prefetch);
         let link = Self {
             place: settings.url.place(),
             user: settings.url.user.clone(),
@@ -115,7 +115,10 @@ impl ConsumeLink {
 
     /// Waits until something else is wished.
     async fn wish_changed(&mut self) {
-        self.dropped = self.end.wish.changed().await.is_err();
+        tokio::select! {
+            changed = self.end.wish.changed() => self.dropped = changed.is_err(),
+            Ok(()) = self.end.prefetch.changed() => {}
+        }
     }
 
     async fn open(&self, generation: &Generation, events: &mut Events) -> Result<Channel, End> {
@@ -188,6 +191,7 @@ impl ConsumeLink {
         receiving: &mut Option<Receiving>,
         events: &mut Events,
     ) -> Result<Wish, End> {
+        self.share.aim(self.end.prefetch.borrow_and_update().get());
         self.share.weigh();
         let mut wish = self.wish();
         let anew = self.asked != self.wanted();
@@ -304,6 +308,7 @@ impl ConsumeLink {
                 }
                 self.end.quiet.send_replace(true);
             }
+            let lasting = lasting(self.caution.lasting_at());
             tokio::select! {
                 biased;
                 Some(event) = events.recv() => {
@@ -312,6 +317,8 @@ impl ConsumeLink {
                     }
                     gone(event, receiving.is_none())?;
                 }
+                // Before answers, so that what goes back does not come here again.
+                () = self.wish_changed(), if !self.dropped => {}
                 _ = said.recv_many(&mut answers, BURST) => {
                     self.answer(generation, &mut session, &mut answers).await?;
                 }
@@ -323,8 +330,7 @@ impl ConsumeLink {
                         self.deliver(&mut session, message)?;
                     }
                 }
-                () = lasting(self.caution.lasting_at()) => self.caution.lasts(),
-                () = self.wish_changed(), if !self.dropped => {}
+                () = lasting => self.caution.lasts(),
             }
         }
     }

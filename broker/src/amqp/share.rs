@@ -67,9 +67,14 @@ impl Share {
         self.paused
     }
 
+    /// Takes note of another prefetch.
+    pub(super) const fn aim(&mut self, prefetch: u16) {
+        self.prefetch = prefetch;
+    }
+
     /// Takes note of a new connection, which holds nothing.
     pub(super) fn connected(&mut self) {
-        let messages = self.messages;
+        let messages = self.messages.min(self.prefetch);
         *self = Self {
             messages,
             ..Self::new(self.prefetch)
@@ -251,6 +256,31 @@ mod tests {
             assert_eq!(consumer.tasks(), usize::from(prefetch));
             assert_eq!(consumer.subscriptions, 1);
         }
+    }
+
+    #[test]
+    fn another_prefetch_holds_from_then_on() {
+        let mut consumer = Consumer::new(32);
+        consumer.work(100, || 1);
+
+        consumer.share.aim(64);
+        consumer.work(100, || 1);
+        assert_eq!((consumer.asked, consumer.tasks()), (Some(64), 64));
+
+        consumer.share.aim(8);
+        consumer.work(100, || 1);
+        assert_eq!((consumer.asked, consumer.tasks()), (Some(8), 8));
+    }
+
+    #[test]
+    fn a_prefetch_that_is_not_much_less_costs_no_subscription() {
+        let mut consumer = Consumer::new(32);
+        consumer.work(100, || 1);
+
+        consumer.share.aim(16);
+        consumer.work(100, || 1);
+
+        assert_eq!(consumer.subscriptions, 1);
     }
 
     #[test]

@@ -116,7 +116,6 @@ impl Services {
         });
         let config = WorkerConfig {
             concurrency,
-            prefetch: concurrency.saturating_mul(2),
             ..WorkerConfig::default()
         };
         let worker = Worker::new().handler(echo).handler(bundled);

@@ -74,7 +74,7 @@ async fn main() -> Result<()> {
 fn receive(number: u32, place: &Place, stop: &CancellationToken) {
     let config = WorkerConfig {
         concurrency: 1,
-        prefetch: 1,
+        prefetch: Some(1),
         ..WorkerConfig::default()
     };
     let worker = Worker::with_state(number).handler(greet);

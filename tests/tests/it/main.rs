@@ -27,6 +27,7 @@ mod link_faults;
 mod migration;
 mod poison;
 mod postgres;
+mod prefetch;
 mod private_broker;
 mod private_broker_cluster;
 mod quarantine;

@@ -59,7 +59,8 @@ pub struct RunArgs {
     )]
     pub processes: u16,
 
-    /// Tasks held, in each process [default: twice the concurrency]
+    /// Tasks held, in each process [default: twice the concurrency, and up to 256
+    /// while they are quick]
     #[arg(
         long,
         value_name = "N",
@@ -213,11 +214,10 @@ pub enum LogFormat {
 
 impl From<RunArgs> for WorkerConfig {
     fn from(args: RunArgs) -> Self {
-        let twice = args.concurrency.saturating_mul(2);
         Self {
             queues: args.queues,
             concurrency: args.concurrency,
-            prefetch: args.prefetch.unwrap_or(twice),
+            prefetch: args.prefetch,
             grace: args.grace,
             default_kind: args.default_kind,
             consumer_timeout: args.consumer_timeout,
@@ -293,14 +293,6 @@ mod tests {
 
         let default = WorkerConfig::default();
         assert_eq!(format!("{config:?}"), format!("{default:?}"));
-    }
-
-    #[test]
-    fn the_prefetch_follows_the_concurrency_unless_it_is_given() {
-        let prefetch = |flags: &[&str]| config(flags).unwrap().prefetch;
-
-        assert_eq!(prefetch(&["--concurrency", "8"]), 16);
-        assert_eq!(prefetch(&["--concurrency", "8", "--prefetch", "9"]), 9);
     }
 
     #[test]

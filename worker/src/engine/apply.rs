@@ -16,6 +16,7 @@ use tracing::Instrument;
 use super::execute::{self, Bounds, Executed, execute};
 use super::intake::TaskDelivery;
 use super::outbox::{Settled, report_message};
+use super::prefetch::Prefetch;
 use super::publish::Unpublished;
 use super::record::{self, Begun, Past, Tally};
 use super::reply::ReplyTo;
@@ -57,6 +58,8 @@ type Room = [Option<OwnedSemaphorePermit>; 2];
 enum NoRoom {
     /// Its delivery has waited too long.
     InTime,
+    /// It waits behind long ones, and this worker holds more than it has to.
+    Soon,
     /// The worker stops.
     AnyMore,
 }
@@ -88,6 +91,8 @@ impl Engine {
             None => match Box::pin(self.room_for(&task, entry, slots)).await {
                 Ok(room) => room,
                 Err(NoRoom::InTime) => return Box::pin(self.hand_back(task)).await,
+                // Others will have room for it.
+                Err(NoRoom::Soon) => return Tally::add(&self.tally.returned, 1),
                 Err(NoRoom::AnyMore) => {
                     Tally::add(&self.tally.returned, 1);
                     return Box::pin(self.give_back(task)).await;
@@ -126,6 +131,9 @@ impl Engine {
         crash_point(Point::WorkerAfterHandler);
         match executed {
             Executed::Ended(ended) => {
+                if let Some(prefetch) = &self.prefetch {
+                    prefetch.ended(task.envelope.payload.bytes.len());
+                }
                 let jitter = rand::random();
                 let settlement = settle(ended, task.envelope.attempt, &entry.policy, jitter);
                 // An outcome keeps its room until the outbox has taken it.
@@ -204,6 +212,20 @@ impl Engine {
             biased;
             room = room => room.map_err(|_| NoRoom::AnyMore),
             () = sleep_until(task.latest_start(entry).into()) => Err(NoRoom::InTime),
+            () = self.goes_back(task, slots) => Err(NoRoom::Soon),
+        }
+    }
+
+    /// Waits until a task is to go back since others wait for too long before it.
+    /// Those that came with others would take them along, or have to be published
+    /// again; a suspect would be counted as a crash.
+    async fn goes_back(&self, task: &TaskDelivery, slots: u32) {
+        let place = self.prefetch.as_ref().map(Prefetch::wait);
+        match place {
+            Some(place) if task.bundle.is_none() && slots > 0 => {
+                place.goes_back().await;
+            }
+            _ => std::future::pending().await,
         }
     }
 

@@ -1,4 +1,3 @@
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use homing_broker::{Broker, Consumer, Delivery, Source, Token};
@@ -36,7 +35,7 @@ pub(super) async fn open(
     broker: &dyn Broker,
     config: &crate::WorkerConfig,
 ) -> Result<Vec<(Consumer, QueueName)>, RunError> {
-    let prefetch = NonZeroU16::new(config.prefetch).unwrap_or(NonZeroU16::MIN);
+    let prefetch = config.prefetch_least();
     let mut consumers = Vec::with_capacity(config.queues.len());
     for queue in &config.queues {
         let source = Source::Tasks(queue.clone());

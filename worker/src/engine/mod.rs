@@ -23,7 +23,9 @@ mod ending;
 mod execute;
 mod intake;
 mod outbox;
+mod pace;
 mod park;
+mod prefetch;
 mod publish;
 mod record;
 mod reply;
@@ -48,6 +50,7 @@ use crate::registry::Kinds;
 use crate::worker::Stopped;
 use ending::Ending;
 use outbox::Outbox;
+use prefetch::Prefetch;
 use publish::Publishing;
 use reply::Replies;
 use suspects::Lane;
@@ -70,6 +73,8 @@ struct Engine {
     dropped: CancellationToken,
     /// Cancelled when the intake is to stop.
     stopping: CancellationToken,
+    /// If it is not set.
+    prefetch: Option<Prefetch>,
     /// Whether it is the turn of the suspects; while it is, nothing else comes.
     suspects_turn: watch::Sender<bool>,
     /// Told when this worker finds a suspect.
@@ -146,6 +151,7 @@ async fn open(
         namespace: broker.topology().namespace().clone(),
         worker: record::worker_name(),
         room: Arc::new(Semaphore::new(config.concurrency.into())),
+        prefetch: config.prefetch.is_none().then(Prefetch::new),
         config,
         deliveries: TaskTracker::new(),
         cutoff: Cutoff::default(),
@@ -173,6 +179,8 @@ async fn open(
         quiets: consumers.iter().map(|(c, _)| c.quiet()).collect(),
     };
     intakes.spawn(suspects::run(lane));
+    let set_prefetch = consumers.iter().map(|(c, _)| c.set_prefetch()).collect();
+    intakes.spawn(prefetch::follow(Arc::clone(&engine), set_prefetch));
     for (consumer, queue) in consumers {
         intakes.spawn(intake::run(Arc::clone(&engine), consumer, queue));
     }
@@ -196,7 +204,7 @@ fn started(engine: &Engine, place: &str) {
     tracing::info!(
         worker = engine.worker,
         concurrency = engine.config.concurrency,
-        prefetch = engine.config.prefetch,
+        prefetch = engine.config.prefetch_least(),
         "takes {} from {} at {place}",
         kinds.join(", "),
         queues.join(", "),
