@@ -218,11 +218,12 @@ impl Engine {
 
     /// Waits until a task is to go back since others wait for too long before it.
     /// Those that came with others would take them along, or have to be published
-    /// again; a suspect would be counted as a crash.
+    /// again. And the broker counts it as if a worker had died: so once at most,
+    /// lest it becomes a suspect by that, and never one that is.
     async fn goes_back(&self, task: &TaskDelivery, slots: u32) {
         let place = self.prefetch.as_ref().map(Prefetch::wait);
         match place {
-            Some(place) if task.bundle.is_none() && slots > 0 => {
+            Some(place) if task.bundle.is_none() && task.returns == 0 && slots > 0 => {
                 place.goes_back().await;
             }
             _ => std::future::pending().await,
