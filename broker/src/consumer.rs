@@ -252,7 +252,8 @@ impl SetPrefetch {
     /// Holds about as many tasks as this from now on. What is here stays.
     ///
     /// A larger number is asked for once all is here that was asked for before, a
-    /// smaller one once twice as much is.
+    /// smaller one at once; the broker does not count what came before, so that for
+    /// a while twice as much may be held.
     pub fn to(&self, prefetch: NonZeroU16) {
         self.0.send_replace(prefetch);
     }

@@ -22,11 +22,13 @@ pub struct WorkerConfig {
     /// share few tasks among many workers evenly. Of bundles two may come at any
     /// time, and as many as this when they begin to come.
     ///
-    /// `None`, the default: twice the concurrency, and up to 256 in all queues (or
-    /// 16 MiB of payloads) while that many are done within a tenth of a second. If
-    /// they turn out to be long, those that would wait for more than a second go
-    /// back to their queue, which counts as a delivery; not those of bundles. Then
-    /// it stays with the least for ten seconds at first, ten minutes at most.
+    /// `None`, the default: twice the concurrency, and up to 256 in all queues
+    /// (less if payloads are large: 16 MiB of such as were done last) while that
+    /// many are done within a tenth of a second. If they turn out to be long, those
+    /// that would wait for more than a second go back to their queue, each once,
+    /// which RabbitMQ up to 4.2 counts as a delivery; not those of bundles. Then it
+    /// stays with the least for ten seconds at first, ten minutes at most. At most
+    /// 256 messages are here before it is known how large they are.
     pub prefetch: Option<u16>,
     /// How long running attempts may go on once the worker is to stop, and a
     /// blocking handler beyond its timeout; 30 s by default.

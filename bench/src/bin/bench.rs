@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
-use homing_bench::driver::{self, Plan, RSS_GROWTH_MIB_MAX, Side};
+use homing_bench::driver::{self, Kept, Plan, RSS_GROWTH_MIB_MAX, Side};
 use serde::Serialize;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
@@ -112,16 +112,20 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         rounds: args.rounds,
         only: args.only,
     };
+    // Before the minutes it takes, not after them.
+    let kept = match &args.check {
+        Some(file) if !args.renew => Some(Kept::read(file)?),
+        _ => None,
+    };
     let comparison = driver::compare(&plan).await?;
     print(args, &comparison, &comparison.to_string())?;
-    let Some(file) = &args.check else {
+    if let (Some(file), true) = (&args.check, args.renew) {
+        comparison.keep(file)?;
+    }
+    let Some(kept) = kept else {
         return Ok(ExitCode::SUCCESS);
     };
-    if args.renew {
-        comparison.keep(file)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let verdict = comparison.judge(file)?;
+    let verdict = comparison.judged(&kept);
     write!(std::io::stderr(), "{verdict}")?;
     Ok(if verdict.is_good() {
         ExitCode::SUCCESS

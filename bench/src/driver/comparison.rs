@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::guard::{self, Better, Ratio, Verdict};
+use super::guard::{self, Better, Kept, Ratio, Verdict};
 use super::pipeline::Pipeline;
 use super::side::Load;
 use super::{Machine, Plan, Side, lone, pipeline, say};
@@ -78,7 +78,7 @@ pub async fn compare(plan: &Plan) -> anyhow::Result<Comparison> {
 }
 
 impl Comparison {
-    /// Keeps its ratios in a file, for [`judge`](Self::judge).
+    /// Keeps its ratios in a file, for [`judged`](Self::judged).
     ///
     /// # Errors
     ///
@@ -87,13 +87,9 @@ impl Comparison {
         guard::keep(file, &self.ratios())
     }
 
-    /// Whether its ratios are as good as those that are kept in a file.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read.
-    pub fn judge(&self, file: &Path) -> anyhow::Result<Verdict> {
-        guard::compare(file, &self.ratios())
+    /// Whether its ratios are as good as those that are kept.
+    pub fn judged(&self, kept: &Kept) -> Verdict {
+        kept.judge(&self.ratios())
     }
 
     fn ratios(&self) -> Vec<Ratio> {

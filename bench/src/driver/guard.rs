@@ -27,15 +27,16 @@ pub struct Verdict(Vec<Line>);
 
 #[derive(Clone, Debug)]
 struct Line {
-    name: &'static str,
-    now: f64,
+    name: String,
+    now: Option<f64>,
     kept: Option<f64>,
     /// What is left of it: above 1 it has become better.
     share: f64,
 }
 
 impl Verdict {
-    /// Whether none has fallen further than noise explains, and each was kept.
+    /// Whether each was measured, was kept, and has not fallen further than noise
+    /// explains.
     pub fn is_good(&self) -> bool {
         self.0.iter().all(|line| line.share >= SHARE_MIN)
     }
@@ -52,50 +53,63 @@ pub(super) fn keep(path: &Path, ratios: &[Ratio]) -> anyhow::Result<()> {
     std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Compares these ratios with those that are kept in the file `path`.
-pub(super) fn compare(path: &Path, ratios: &[Ratio]) -> anyhow::Result<Verdict> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let kept: BTreeMap<String, f64> =
-        serde_json::from_str(&text).with_context(|| format!("{} has no ratios", path.display()))?;
-    Ok(judge(&kept, ratios))
-}
+/// The ratios that are kept in a file.
+#[derive(Clone, Debug)]
+pub struct Kept(BTreeMap<String, f64>);
 
-fn judge(kept: &BTreeMap<String, f64>, ratios: &[Ratio]) -> Verdict {
-    let line = |(name, better, now): &Ratio| {
-        let kept = kept.get(*name).copied();
-        let share = kept.map_or(0.0, |kept| match better {
-            Better::More => now / kept,
-            Better::Less => kept / now,
+impl Kept {
+    /// Reads them.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file, or it has no ratios.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path);
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        let kept = serde_json::from_str(&text);
+        Ok(Self(kept.with_context(|| {
+            format!("{} has no ratios", path.display())
+        })?))
+    }
+
+    pub(super) fn judge(&self, ratios: &[Ratio]) -> Verdict {
+        let line = |(name, better, now): &Ratio| {
+            let kept = self.0.get(*name).copied();
+            let share = kept.map_or(0.0, |kept| match better {
+                Better::More => now / kept,
+                Better::Less => kept / now,
+            });
+            Line {
+                name: (*name).to_owned(),
+                now: Some(*now),
+                kept,
+                share,
+            }
+        };
+        let is_measured = |name: &str| ratios.iter().any(|(measured, ..)| *measured == name);
+        let missing = self.0.iter().filter(|(name, _)| !is_measured(name));
+        let missing = missing.map(|(name, kept)| Line {
+            name: name.clone(),
+            now: None,
+            kept: Some(*kept),
+            share: 0.0,
         });
-        let (name, now) = (*name, *now);
-        Line {
-            name,
-            now,
-            kept,
-            share,
-        }
-    };
-    Verdict(ratios.iter().map(line).collect())
+        Verdict(ratios.iter().map(line).chain(missing).collect())
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Line {
-            name,
-            now,
-            kept,
-            share,
-        } in &self.0
-        {
-            let word = if *share >= SHARE_MIN { "ok" } else { "worse" };
-            match kept {
-                Some(kept) => writeln!(f, "{word:<10} {name}: {now:.2}, kept {kept:.2}")?,
-                None => writeln!(
-                    f,
-                    "{word:<10} {name}: {now:.2}, none kept: run it with --renew"
-                )?,
-            }
+        for line in &self.0 {
+            let word = if line.share >= SHARE_MIN {
+                "ok"
+            } else {
+                "worse"
+            };
+            let shown = |ratio: Option<f64>| ratio.map(|ratio| format!("{ratio:.2}"));
+            let now = shown(line.now).unwrap_or_else(|| "not measured".to_owned());
+            let kept = shown(line.kept).unwrap_or_else(|| "none: run it with --renew".to_owned());
+            writeln!(f, "{word:<10} {}: {now}, kept {kept}", line.name)?;
         }
         Ok(())
     }
@@ -107,7 +121,7 @@ mod tests {
 
     fn is_good(better: Better, kept: f64, now: f64) -> bool {
         let kept = BTreeMap::from([("a rate".to_owned(), kept)]);
-        judge(&kept, &[("a rate", better, now)]).is_good()
+        Kept(kept).judge(&[("a rate", better, now)]).is_good()
     }
 
     #[test]
@@ -124,8 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_of_which_nothing_is_kept_is_not_good() {
-        assert!(!judge(&BTreeMap::new(), &[("a rate", Better::More, 1.0)]).is_good());
+    fn a_figure_of_which_nothing_is_kept_or_measured_is_not_good() {
+        let none = Kept(BTreeMap::new());
+        assert!(!none.judge(&[("a rate", Better::More, 1.0)]).is_good());
+        let kept = Kept(BTreeMap::from([("a rate".to_owned(), 1.0)]));
+        assert!(!kept.judge(&[]).is_good());
     }
 
     #[test]
@@ -138,7 +155,7 @@ mod tests {
         );
 
         keep(&file, &ratios).unwrap();
-        let verdict = compare(&file, &ratios).unwrap();
+        let verdict = Kept::read(&file).unwrap().judge(&ratios);
 
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(verdict.to_string(), "ok         a rate: 1.23, kept 1.23\n");

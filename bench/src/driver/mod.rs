@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use comparison::{Comparison, compare};
-pub use guard::Verdict;
+pub use guard::{Kept, Verdict};
 pub use machine::Machine;
 pub use memory::{Memory, RSS_GROWTH_MIB_MAX, memory};
 pub use side::Side;

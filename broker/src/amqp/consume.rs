@@ -1,6 +1,7 @@
 //! The link behind a [`Consumer`](crate::Consumer).
 
 use std::io;
+use std::mem;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -102,6 +103,10 @@ impl ConsumeLink {
         if self.dropped { Wish::Stop } else { wish }
     }
 
+    fn aim(&mut self) {
+        self.share.aim(self.end.prefetch.borrow_and_update().get());
+    }
+
     /// How many messages a subscription that begins now asks for.
     fn wanted(&self) -> u16 {
         self.caution.prefetch(self.share.messages())
@@ -133,11 +138,12 @@ impl ConsumeLink {
     /// RabbitMQ gives a prefetch to the subscriptions that begin after it is set.
     async fn subscribe(
         &mut self,
+        asked: u16,
         generation: &Generation,
         channel: &Channel,
         events: &mut Events,
     ) -> Result<Receiving, End> {
-        self.asked = self.wanted();
+        self.asked = asked;
         self.share.subscribed();
         let qos = BasicQosArguments::new(0, self.asked, false);
         generation.call(channel.basic_qos(qos)).await?;
@@ -191,7 +197,7 @@ impl ConsumeLink {
         receiving: &mut Option<Receiving>,
         events: &mut Events,
     ) -> Result<Wish, End> {
-        self.share.aim(self.end.prefetch.borrow_and_update().get());
+        self.aim();
         self.share.weigh();
         let mut wish = self.wish();
         let anew = self.asked != self.wanted();
@@ -213,8 +219,9 @@ impl ConsumeLink {
             self.end.quiet.send_replace(false);
             // The first delivery may end it before the broker's answer is read.
             self.caution.receives(Instant::now());
-            let channel = &session.channel;
-            *receiving = Some(self.subscribe(generation, channel, events).await?);
+            let (asked, channel) = (self.wanted(), &session.channel);
+            let subscribed = self.subscribe(asked, generation, channel, events);
+            *receiving = Some(subscribed.await?);
         }
         Ok(wish)
     }
@@ -292,9 +299,11 @@ impl ConsumeLink {
             return Err(looked.map_or_else(|error| End::Broken(plain(&error)), |()| End::Again));
         }
         let channel = self.open(generation, &mut events).await?;
+        self.aim();
         self.share.connected();
         let (mut session, mut said) = Session::new(channel);
         let (mut receiving, mut up) = (None, Some(up));
+        let mut is_settled = false;
         let (mut buffer, mut answers) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
         loop {
             let followed = self.follow(generation, &mut session, &mut receiving, &mut events);
@@ -304,11 +313,21 @@ impl ConsumeLink {
             }
             if receiving.is_none() && session.open() == 0 && said.is_empty() {
                 if wish == Wish::Stop {
-                    return Ok(());
+                    // A channel hands a quorum queue 32 answers at a time; those that
+                    // it keeps until they are on disk die with it, and what they were
+                    // for is run twice. Another subscription is confirmed after them,
+                    // and its end after the rest. What comes over it goes back. Lost
+                    // acks of outcomes cost nothing.
+                    if self.remedy == Remedy::Deliver || mem::replace(&mut is_settled, true) {
+                        return Ok(());
+                    }
+                    let subscribed = self.subscribe(1, generation, &session.channel, &mut events);
+                    receiving = Some(subscribed.await?);
+                    continue;
                 }
                 self.end.quiet.send_replace(true);
             }
-            let lasting = lasting(self.caution.lasting_at());
+            let lasting = until(self.caution.lasting_at());
             tokio::select! {
                 biased;
                 Some(event) = events.recv() => {
@@ -346,7 +365,7 @@ async fn last_answer(said: &mut mpsc::UnboundedReceiver<Command>) -> Option<Answ
 }
 
 /// Waits until then; for ever if there is no such time.
-async fn lasting(at: Option<Instant>) {
+async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,

@@ -67,14 +67,18 @@ impl Share {
         self.paused
     }
 
-    /// Takes note of another prefetch.
-    pub(super) const fn aim(&mut self, prefetch: u16) {
+    /// Takes note of another prefetch. A smaller one holds at once.
+    pub(super) fn aim(&mut self, prefetch: u16) {
+        if prefetch < self.prefetch {
+            self.messages = self.messages.min(prefetch);
+            self.paused = self.open > 1 && self.tasks() > usize::from(prefetch);
+        }
         self.prefetch = prefetch;
     }
 
     /// Takes note of a new connection, which holds nothing.
     pub(super) fn connected(&mut self) {
-        let messages = self.messages.min(self.prefetch);
+        let messages = self.messages;
         *self = Self {
             messages,
             ..Self::new(self.prefetch)
@@ -120,7 +124,7 @@ impl Share {
 
     /// Decides by what is held now.
     pub(super) fn weigh(&mut self) {
-        let (tasks, all) = (self.open + self.left, usize::from(self.prefetch));
+        let (tasks, all) = (self.tasks(), usize::from(self.prefetch));
         if self.paused {
             self.paused = tasks > all && self.open > 1;
             return;
@@ -133,6 +137,10 @@ impl Share {
         } else if are_all_here {
             self.messages = self.more(tasks).unwrap_or(self.messages);
         }
+    }
+
+    const fn tasks(&self) -> usize {
+        self.open + self.left
     }
 
     /// A larger number, if it is worth a subscription: for the room there is, and
@@ -273,14 +281,20 @@ mod tests {
     }
 
     #[test]
-    fn a_prefetch_that_is_not_much_less_costs_no_subscription() {
-        let mut consumer = Consumer::new(32);
-        consumer.work(100, || 1);
+    fn a_smaller_prefetch_holds_at_once_whatever_is_here() {
+        let mut idle = Consumer::new(256);
+        idle.share.aim(32);
+        idle.fill(|| 1);
+        assert_eq!((idle.asked, idle.tasks()), (Some(32), 32));
 
-        consumer.share.aim(16);
-        consumer.work(100, || 1);
-
-        assert_eq!(consumer.subscriptions, 1);
+        let mut busy = Consumer::new(64);
+        busy.fill(|| 1);
+        busy.share.aim(32);
+        busy.fill(|| 1);
+        assert_eq!((busy.asked, busy.tasks()), (None, 64));
+        (0..32).for_each(|_| busy.answer());
+        busy.fill(|| 1);
+        assert_eq!(busy.asked, Some(32));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod pipeline;
 mod plot;
 mod space;
 
+use std::fs::OpenOptions;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -93,42 +94,33 @@ struct Measured {
 pub(crate) async fn run(args: BenchArgs, settings: &Settings) -> Result<Exit, Trouble> {
     if let Some(file) = &args.svg {
         // Before the minutes it takes, not after them.
-        let written = std::fs::write(file, "");
+        let mut open = OpenOptions::new();
+        let written = open.append(true).create(true).open(file);
         written.map_err(|error| Trouble::file("write", &file.display().to_string(), &error))?;
     }
     let mut stop = Stop::new()?;
+    let talk = Talk::new(settings);
     let space = Space::make(settings).await?;
+    talk.say(format!("bench      {} -> {}", space.place(), space.store()));
+    let mut services = Services::start(&space, args.concurrency);
     let measured = tokio::select! {
-        measured = measure(&args, &space, settings) => measured.map(Some),
+        measured = measure_all(&args, &space, talk) => measured.map(Some),
+        trouble = services.ended(&space) => Err(trouble),
         () = stop.asked() => Ok(None),
     };
+    let stopped = services.stop(&space).await;
     let left = space.remove().await;
-    let Some(measured) = measured? else {
-        Talk::new(settings).say("stopped; its queues and its store are deleted");
+    let measured = measured?;
+    stopped.and(left)?;
+    let Some(measured) = measured else {
+        talk.say("stopped; its queues are deleted");
         return Ok(Exit::No);
     };
-    left?;
     Output::new(settings).lines(&measured.lines)?;
     if let Some(file) = &args.svg {
         plot::draw(file, &measured.curve, &measured.half_ms, &measured.lone_ms)?;
     }
     Ok(Exit::Done)
-}
-
-async fn measure(
-    args: &BenchArgs,
-    space: &Space,
-    settings: &Settings,
-) -> Result<Measured, Trouble> {
-    let talk = Talk::new(settings);
-    talk.say(format!("bench      {} -> {}", space.place(), space.store()));
-    let mut services = Services::start(space, args.concurrency);
-    let measured = tokio::select! {
-        measured = measure_all(args, space, talk) => measured?,
-        trouble = services.ended(space) => return Err(trouble),
-    };
-    services.stop(space).await?;
-    Ok(measured)
 }
 
 async fn measure_all(args: &BenchArgs, space: &Space, talk: Talk) -> Result<Measured, Trouble> {

@@ -138,11 +138,18 @@ impl Services {
         ended.err().unwrap_or_else(early)
     }
 
-    /// Lets both end what they have.
+    /// Lets both end what they have, but for one that [`ended`](Self::ended) told
+    /// of.
     pub(super) async fn stop(self, space: &Space) -> Result<(), Trouble> {
         self.stop.send_replace(true);
-        of_worker(self.worker.await, space)?;
-        of_collector(self.collector.await, space)
+        let (mut worker, mut collector) = (Ok(()), Ok(()));
+        if !self.worker.is_finished() {
+            worker = of_worker(self.worker.await, space);
+        }
+        if !self.collector.is_finished() {
+            collector = of_collector(self.collector.await, space);
+        }
+        worker.and(collector)
     }
 }
 

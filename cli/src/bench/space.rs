@@ -22,7 +22,7 @@ pub(super) struct Space {
 impl Space {
     pub(super) async fn make(settings: &Settings) -> Result<Self, Trouble> {
         let Setting { value, from, .. } = settings.store_url()?;
-        let own = std::process::id();
+        let own = uuid::Uuid::now_v7().simple();
         let namespace = format!("bench{own}").parse();
         let namespace =
             namespace.map_err(|error: homing_protocol::NameError| Trouble::bug(&error))?;
@@ -51,8 +51,10 @@ impl Space {
             folder,
         };
         if let Err(error) = space.broker().apply().await {
-            space.remove_folder()?;
-            return Err(space.link.trouble(&error));
+            let trouble = space.link.trouble(&error);
+            // Whatever there is by then; why it is not all is what is told.
+            let _left = space.remove().await;
+            return Err(trouble);
         }
         Ok(space)
     }

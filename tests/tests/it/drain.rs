@@ -86,7 +86,7 @@ async fn a_rolling_restart_under_load_runs_no_task_twice() {
     let batch = world.producer().await.submit_all(tasks).await.unwrap();
     assert_eq!(batch.total, TASKS as u64);
 
-    let flags = ["--concurrency", "8"];
+    let flags = ["--concurrency", "8", "--prefetch", "128"];
     let mut worker = world.worker("worker-0", &flags).await;
     let mut restarts = 0;
     let restarting = async {

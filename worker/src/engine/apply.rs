@@ -222,8 +222,10 @@ impl Engine {
     /// lest it becomes a suspect by that, and never one that is.
     async fn goes_back(&self, task: &TaskDelivery, slots: u32) {
         let place = self.prefetch.as_ref().map(Prefetch::wait);
+        let is_new =
+            || !task.redelivered && triage::crashes_with(&task.envelope, task.returns) == 0;
         match place {
-            Some(place) if task.bundle.is_none() && task.returns == 0 && slots > 0 => {
+            Some(place) if slots > 0 && task.bundle.is_none() && is_new() => {
                 place.goes_back().await;
             }
             _ => std::future::pending().await,

@@ -3,9 +3,10 @@
 //! waits here that another worker has room for.
 //!
 //! Pure. It begins with the least, and doubles after a tick in which all that it
-//! holds was done. If for a second less than a tenth of that was done in a tick,
-//! and tasks wait, those beyond the least go back, and it stays with the least for
-//! a while, longer each time: then short and long tasks come mixed.
+//! holds was done. After a second of ticks in which less than a tenth of that was
+//! done it is the least again. If tasks wait then, those beyond the least go back,
+//! and it stays with that for a while, longer each time: short and long tasks may
+//! come mixed.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -31,6 +32,8 @@ const REST_MAX: u32 = 6_000;
 pub(super) struct Pace {
     least: NonZeroU16,
     most: NonZeroU16,
+    /// Tasks that may wait whatever the pace.
+    kept: u64,
     prefetch: NonZeroU16,
     /// Slow ticks in a row.
     slow: u32,
@@ -55,18 +58,20 @@ pub(super) enum Step {
     Keep,
     /// This is the prefetch from now on.
     Set(NonZeroU16),
-    /// The same, and what waits beyond it goes back.
-    GiveBack(NonZeroU16),
+    /// The same, and all but so many of the tasks that wait go back.
+    GiveBack(NonZeroU16, u64),
 }
 
 impl Pace {
-    /// Of so many queues, from each of which it holds this at least.
-    pub(super) fn new(least: NonZeroU16, queues: usize) -> Self {
+    /// Of a worker that runs so many at once, and holds this at least from each of
+    /// so many queues.
+    pub(super) fn new(least: NonZeroU16, concurrency: u16, queues: usize) -> Self {
         let share = usize::from(PREFETCH_MAX) / queues.max(1);
         let share = u16::try_from(share).ok().and_then(NonZeroU16::new);
         Self {
             least,
             most: share.map_or(least, |share| share.max(least)),
+            kept: (u64::from(least.get()) * queues as u64).saturating_sub(concurrency.into()),
             prefetch: least,
             slow: 0,
             rest: 0,
@@ -86,13 +91,12 @@ impl Pace {
         };
         if self.slow >= SLOW_MAX {
             self.slow = 0;
-            if waiting > 0 && before > self.least {
+            self.prefetch = self.least;
+            if before > self.least && waiting > self.kept {
                 self.rest = self.next_rest;
                 self.next_rest = REST_MAX.min(2 * self.next_rest);
-                self.prefetch = self.least;
-                return Step::GiveBack(self.least);
+                return Step::GiveBack(self.least, self.kept);
             }
-            self.set(before.get() / 2, done);
         } else if done.tasks >= all && self.rest == 0 {
             self.set(before.get().saturating_mul(2), done);
         } else {
@@ -122,7 +126,7 @@ mod tests {
     }
 
     fn pace() -> Pace {
-        Pace::new(number(32), 1)
+        Pace::new(number(32), 16, 1)
     }
 
     fn done(tasks: u64) -> Done {
@@ -163,7 +167,7 @@ mod tests {
 
         let steps: Vec<_> = steps.collect();
         let (last, before) = steps.split_last().unwrap();
-        assert_eq!(*last, Step::GiveBack(number(32)));
+        assert_eq!(*last, Step::GiveBack(number(32), 16));
         assert!(before.iter().all(|step| *step == Step::Keep));
         assert_eq!(pace.tick(done(0), 200), Step::Keep);
     }
@@ -174,7 +178,7 @@ mod tests {
         let mut rests = Vec::new();
         for _ in 0..8 {
             after(&mut pace, 20, done(2_000), 9);
-            after(&mut pace, SLOW_MAX, done(0), 9);
+            after(&mut pace, SLOW_MAX, done(0), 99);
             let mut rest = 1;
             while pace.tick(done(2_000), 9) == Step::Keep {
                 rest += 1;
@@ -186,13 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn what_an_idle_worker_holds_falls_to_the_least_and_nothing_goes_back() {
+    fn an_idle_worker_is_back_at_the_least_and_nothing_goes_back() {
         let mut pace = pace();
         after(&mut pace, 10, done(2_000), 9);
 
-        assert_eq!(after(&mut pace, SLOW_MAX, done(0), 0), 128);
-        assert_eq!(after(&mut pace, 9 * SLOW_MAX, done(0), 0), 32);
-        assert_eq!(pace.rest, 0);
+        let steps: Vec<_> = (0..SLOW_MAX).map(|_| pace.tick(done(0), 16)).collect();
+
+        assert_eq!(steps.last(), Some(&Step::Set(number(32))));
+        assert_eq!(pace.tick(done(400), 9), Step::Set(number(64)));
     }
 
     #[test]
@@ -210,12 +215,15 @@ mod tests {
     #[test]
     fn a_least_beyond_the_most_is_kept_and_queues_share_the_most() {
         assert_eq!(
-            after(&mut Pace::new(number(4_000), 1), 10, done(9_000), 9),
+            after(&mut Pace::new(number(4_000), 2_000, 1), 10, done(9_000), 9),
             4_000
         );
-        assert_eq!(after(&mut Pace::new(number(32), 4), 10, done(9_000), 9), 64);
         assert_eq!(
-            after(&mut Pace::new(number(32), 999), 10, done(9_000), 9),
+            after(&mut Pace::new(number(32), 16, 4), 10, done(9_000), 9),
+            64
+        );
+        assert_eq!(
+            after(&mut Pace::new(number(32), 16, 999), 10, done(9_000), 9),
             32
         );
     }

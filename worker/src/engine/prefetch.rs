@@ -111,8 +111,7 @@ pub(super) async fn follow(engine: Arc<Engine>, consumers: Vec<SetPrefetch>) {
         return;
     };
     let least = engine.config.prefetch_least();
-    let mut pace = Pace::new(least, consumers.len());
-    let kept = least.get().saturating_sub(engine.config.concurrency);
+    let mut pace = Pace::new(least, engine.config.concurrency, consumers.len());
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -121,16 +120,16 @@ pub(super) async fn follow(engine: Arc<Engine>, consumers: Vec<SetPrefetch>) {
             _ = ticks.tick() => {}
         }
         let step = pace.tick(prefetch.done(), prefetch.line.len());
-        let (Step::Set(now) | Step::GiveBack(now)) = step else {
+        let (Step::Set(now) | Step::GiveBack(now, _)) = step else {
             continue;
         };
         // First, so that what goes back does not come here again.
         consumers.iter().for_each(|consumer| consumer.to(now));
-        if matches!(step, Step::GiveBack(_)) {
+        if let Step::GiveBack(_, kept) = step {
             tracing::debug!(
                 "tasks wait behind long ones; those beyond a prefetch of {now} go back"
             );
-            prefetch.line.send_back(kept.into());
+            prefetch.line.send_back(kept);
         }
     }
 }
