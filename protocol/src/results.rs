@@ -101,7 +101,9 @@ mod tests {
     /// The queues of each key, all of them bound as for `queues`.
     fn bound(queues: ResultsQueues) -> BTreeMap<u16, BTreeSet<u16>> {
         let moves = queues.moves(ResultsQueues::ONE);
-        moves.map(|one| (one.key, BTreeSet::from([one.to]))).collect()
+        moves
+            .map(|one| (one.key, BTreeSet::from([one.to])))
+            .collect()
     }
 
     #[test]
