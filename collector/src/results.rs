@@ -208,13 +208,13 @@ impl Look {
                 return Ok(());
             }
             *known = ResultsQueues::new(number + 1).unwrap_or(there);
-            say_found(self.broker.topology().results_queue(number));
+            say_found(&self.broker.topology().results_queue(number));
         }
         Ok(())
     }
 }
 
-fn say_found(queue: String) {
+fn say_found(queue: &str) {
     tracing::info!(queue.name = queue, "collecting from queue `{queue}` too");
 }
 
