@@ -54,7 +54,7 @@ pub(crate) struct CollectorArgs {
         long,
         value_name = "TIME",
         env = "HOMING_COLLECTOR_LOOK_EVERY",
-        default_value = "20s",
+        default_value = "1m",
         value_parser = parse_duration
     )]
     look_every: Duration,

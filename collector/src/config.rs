@@ -16,8 +16,9 @@ pub struct CollectorConfig {
     /// default a minute: something there may have ended collectors.
     pub quarantine_after: Duration,
     /// How often it looks for queues of outcomes that were not there before, by
-    /// default every 20 seconds. A look is a connection for some milliseconds;
-    /// outcomes wait in a new queue until it is found.
+    /// default every minute. Outcomes wait in a new queue until it is found. A look is
+    /// a connection for some milliseconds, and a line in the broker's log, which
+    /// notes each question for a queue that is not there.
     pub look_every: Duration,
 }
 
@@ -27,7 +28,7 @@ impl Default for CollectorConfig {
             prefetch: NonZeroU16::new(256).expect("not 0"),
             prefetch_dead: NonZeroU16::new(16).expect("not 0"),
             quarantine_after: Duration::from_mins(1),
-            look_every: Duration::from_secs(20),
+            look_every: Duration::from_mins(1),
         }
     }
 }

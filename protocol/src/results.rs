@@ -18,8 +18,8 @@ use crate::error::NameError;
 use crate::topology::RESULT_KEYS;
 
 /// Most queues of outcomes. More than a broker has cores are of no use, each is a
-/// connection of each collector, and `topology apply` goes through all of them
-/// for every key, in the 5 s that a command gives the broker.
+/// connection of each collector, and to spread outcomes is a call to the broker for
+/// each of them and every key.
 pub const RESULTS_QUEUES_MAX: u16 = 16;
 
 /// How many queues of outcomes there are, 1 to [`RESULTS_QUEUES_MAX`].

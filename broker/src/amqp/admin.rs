@@ -393,12 +393,22 @@ impl Serve for AdminLink {
             events,
             channel,
         };
+        let mut up = Some(up);
+        if matches!(self.job, Job::Apply(Some(_)))
+            && let Some(up) = up.take()
+        {
+            // Hundreds of calls, on a broker at work: who waits has patience for the
+            // connection, and this takes as long as it takes.
+            up.done();
+        }
         match self.run(&mut desk).await {
             Ok(found) => {
                 if let Some(answer) = self.answer.take() {
                     let _gone = answer.send(found);
                 }
-                up.done();
+                if let Some(up) = up {
+                    up.done();
+                }
                 End::Done
             }
             Err(end) => end,
