@@ -30,7 +30,12 @@ use super::session::passive;
 /// AMQP's code for what does not exist.
 const NOT_FOUND: u16 = 404;
 
-/// How many queues of outcomes there are; at least one, though it may be missing.
+/// AMQP's code for what is denied: RabbitMQ 4.3 tells nothing of a queue to who has
+/// no permission on it, such as a worker, which need not know.
+const DENIED: u16 = 403;
+
+/// How many queues of outcomes there are that this user may ask for; at least
+/// one, though it may be missing.
 pub(super) async fn count(
     desk: &mut Desk<'_>,
     topology: &Topology,
@@ -42,7 +47,8 @@ pub(super) async fn count(
         match desk.ask(ask).await? {
             Ok(_) => there = ResultsQueues::new(number + 1).unwrap_or(there),
             Err(No {
-                code: NOT_FOUND, ..
+                code: NOT_FOUND | DENIED,
+                ..
             }) => break,
             Err(no) => return Ok(Err(no)),
         }
