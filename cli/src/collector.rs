@@ -48,6 +48,16 @@ pub(crate) struct CollectorArgs {
         value_parser = parse_duration
     )]
     quarantine_after: Duration,
+
+    /// How often it looks for new queues of outcomes
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HOMING_COLLECTOR_LOOK_EVERY",
+        default_value = "1m",
+        value_parser = parse_duration
+    )]
+    look_every: Duration,
 }
 
 pub(crate) async fn run(args: CollectorArgs, settings: &Settings) -> Result<Exit, Trouble> {
@@ -58,6 +68,7 @@ pub(crate) async fn run(args: CollectorArgs, settings: &Settings) -> Result<Exit
     let config = CollectorConfig {
         prefetch: args.prefetch,
         quarantine_after: args.quarantine_after,
+        look_every: args.look_every,
         ..CollectorConfig::default()
     };
 

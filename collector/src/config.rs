@@ -7,7 +7,7 @@ pub struct CollectorConfig {
     /// Deliveries of outcomes the broker may send ahead of the commits, by
     /// default 256. Under load each carries up to 64 outcomes, so that is what
     /// several groups hold; with outputs of 4 MiB, the most there may be, it is
-    /// 1 GiB of memory.
+    /// 1 GiB of memory. Several queues of outcomes share it.
     pub prefetch: NonZeroU16,
     /// The same for dead letters, by default 16: they are few, and each may be as
     /// large as a message can be, 16 MiB on RabbitMQ 4.
@@ -15,6 +15,11 @@ pub struct CollectorConfig {
     /// How long it has to work well before it takes what is in quarantine, by
     /// default a minute: something there may have ended collectors.
     pub quarantine_after: Duration,
+    /// How often it looks for queues of outcomes that were not there before, by
+    /// default every minute. Outcomes wait in a new queue until it is found. A look is
+    /// a connection for some milliseconds, and a line in the broker's log, which
+    /// notes each question for a queue that is not there.
+    pub look_every: Duration,
 }
 
 impl Default for CollectorConfig {
@@ -23,6 +28,7 @@ impl Default for CollectorConfig {
             prefetch: NonZeroU16::new(256).expect("not 0"),
             prefetch_dead: NonZeroU16::new(16).expect("not 0"),
             quarantine_after: Duration::from_mins(1),
+            look_every: Duration::from_mins(1),
         }
     }
 }
