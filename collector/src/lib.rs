@@ -4,6 +4,7 @@
 //! results ────┐
 //! dead ───────┼─ decode (async) ─ bounded channel ─ write (one thread) ─ ack
 //! quarantine ─┘
+//!                                              remove what is old (another thread)
 //! ```
 //!
 //! # Invariants
@@ -30,6 +31,7 @@ mod open;
 mod quarantine;
 mod receive;
 mod refused;
+mod removal;
 mod stray;
 mod write;
 
@@ -46,6 +48,7 @@ pub use error::CollectorError;
 use open::open;
 use quarantine::Quarantine;
 use receive::Consumers;
+use removal::Removal;
 use stray::Strays;
 use write::WriteThread;
 
@@ -103,6 +106,7 @@ pub async fn run(
         broker.place(),
     );
     let mut thread = WriteThread::start(writer);
+    let removal = Removal::start(store, &config);
     let quarantine =
         Quarantine::start(Arc::clone(&broker), config.quarantine_after, thread.tries());
     let mut consumers = Consumers {
@@ -116,6 +120,7 @@ pub async fn run(
         .await;
     let ended = thread.end().await;
     consumers.close().await;
+    removal.end().await;
     let stored = ended?;
     received?;
     tracing::info!(

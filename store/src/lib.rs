@@ -39,6 +39,7 @@ mod postgres;
 mod record;
 mod repair;
 mod replay;
+mod retention;
 mod sqlite;
 mod stats;
 mod store;
@@ -60,6 +61,7 @@ pub use record::{
 };
 pub use repair::{Began, NewRun, Repairs, Turn};
 pub use replay::{Replayable, next_run};
+pub use retention::{Keep, Removed, kept, remove_old};
 pub use stats::{Counts, KindStats, Quantiles};
 pub use store::{Store, Watch};
 pub use url::{StoreUrl, UrlError};
