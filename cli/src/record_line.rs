@@ -157,6 +157,7 @@ impl RecordLine {
         Self {
             position: None,
             stored_at: None,
+            removed: false,
             said: Said::new(report),
             shown_at: String::new(),
         }

@@ -81,7 +81,6 @@ fn say_kept(store: &StoreUrl, keep: Keep, config: &CollectorConfig) {
             "nothing is removed from {store}, which is older than the setting for that: \
              --keep 90d, or HOMING_COLLECTOR_KEEP, removes what is older",
         ),
-        _ => {}
     }
 }
 

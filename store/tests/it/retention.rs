@@ -14,6 +14,7 @@ use homing_store::{
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, On, at, report, task};
+use crate::postgres::Held;
 
 crate::fixture::claims! {
     content_is_removed_once_it_is_old_enough_and_the_outcome_stays,
@@ -439,4 +440,88 @@ async fn writers_go_on_while_content_is_removed(on: On) {
 /// A letter without a task of its own.
 fn letter(number: u128) -> DeadLetter {
     crate::dead::letter(Some(&number.to_string()), b"body", Vec::new())
+}
+
+/// Whoever reads for long holds up neither the writers nor, in the end, the removal.
+#[tokio::test]
+async fn a_partition_that_somebody_reads_is_dropped_by_a_later_call() {
+    let fixture = Fixture::new(On::Postgres);
+    let mut writer = fixture.writer();
+    put(&mut writer, 1, entries([report(1, Status::Succeeded)]));
+    newest(&mut writer);
+    let reader = Held::begin(&fixture.text(), "SELECT count(*) FROM homing.log");
+
+    let held_up = remove(&fixture, 200);
+    put(&mut writer, 200, entries([report(2, Status::Succeeded)]));
+    reader.commit();
+    let removed = remove(&fixture, 200);
+
+    assert_eq!(held_up.partitions, 0);
+    assert!(removed.partitions > 0);
+    assert!(
+        fixture
+            .store()
+            .await
+            .record(task(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .removed
+    );
+}
+
+#[tokio::test]
+async fn two_collectors_do_not_remove_at_once() {
+    let fixture = Fixture::new(On::Postgres);
+    let mut writer = fixture.writer();
+    put(&mut writer, 1, entries([report(1, Status::Succeeded)]));
+    newest(&mut writer);
+    let other = Held::begin(
+        &fixture.text(),
+        "SELECT pg_advisory_xact_lock(x'484F4D47'::int, 4)",
+    );
+
+    let beside = remove(&fixture, 200);
+    other.commit();
+    let alone = remove(&fixture, 200);
+
+    assert!(beside.is_nothing());
+    assert!(!alone.is_nothing());
+}
+
+/// Idle for years, or with a clock that is wrong: there is a partition for whatever
+/// is written, and none is dropped that could be.
+#[tokio::test]
+async fn whatever_the_clocks_say_an_outcome_finds_its_partition() {
+    let fixture = Fixture::new(On::Postgres);
+    let mut writer = fixture.writer();
+    let days = [1, 0, 5_000, 4_000, 2, 5_001];
+    for (number, on) in (1..).zip(days) {
+        put(
+            &mut writer,
+            on,
+            entries([report(number, Status::Succeeded)]),
+        );
+        remove(&fixture, on);
+        remove(&fixture, on + 9_000);
+        remove(&fixture, 0);
+    }
+
+    let store = fixture.store().await;
+    let tail = store.last(&Filter::all(), 100).await.unwrap();
+    assert_eq!(tail.records.last().unwrap().report.task, task(6));
+    assert_eq!(fixture.number("SELECT count(*) FROM tasks"), 6);
+}
+
+#[tokio::test]
+async fn partitions_are_made_before_they_are_needed() {
+    let fixture = Fixture::new(On::Postgres);
+    let mut writer = fixture.writer();
+    put(&mut writer, 100, entries([report(1, Status::Succeeded)]));
+
+    remove(&fixture, 100);
+    let made = fixture.number("SELECT count(*) FROM partitions");
+    put(&mut writer, 107, entries([report(2, Status::Succeeded)]));
+
+    assert_eq!(fixture.number("SELECT count(*) FROM partitions"), made);
 }
