@@ -80,20 +80,16 @@ impl Removal<'_> {
         let cutoff = self.cutoff.as_ms();
         let entries = tail::first_since(&self.connection, "log", self.cutoff)?;
         let old = tail::first_since(&self.connection, "tasks", self.cutoff)? - 1;
-        let parts: [&mut dyn FnMut(&mut Self) -> Answer<bool>; 5] = [
-            &mut |removal| removal.log(entries),
-            &mut |removal| removal.contents(old),
-            &mut |removal| removal.held(old),
-            // After the log: what it names stays as long as that.
-            &mut |removal| removal.attempts("attempts", cutoff),
-            &mut |removal| removal.attempts("conflicts", cutoff),
-        ];
-        for part in parts {
-            if !part(self)? {
-                return Ok(());
-            }
+        // Attempts after the log: what it names stays as long as that.
+        if self.log(entries)?
+            && self.contents(old)?
+            && self.held(old)?
+            && self.attempts("attempts", cutoff)?
+            && self.attempts("conflicts", cutoff)?
+        {
+            self.letters(cutoff)?;
         }
-        self.letters(cutoff)
+        Ok(())
     }
 
     /// Takes a step after the other until one answers that there is none. Answers
