@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use homing_protocol::{Run, Status};
-use homing_store::{BatchRef, Entry, Filter, Keep, Position, Store, StoreError, kept, remove_old};
+use homing_store::{
+    BatchRef, Entry, Filter, Keep, Position, Store, StoreError, StoreUrl, kept, remove_old,
+};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, On, at, report, task, write};
@@ -221,6 +223,29 @@ async fn what_an_older_database_has_goes_by_age_only_once_somebody_says_so() {
     }
     let log = store.tail(&Position::START, &Filter::all(), 100).await;
     assert_eq!(log.unwrap().records.len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_might_read_an_older_database_may_read_it_migrated() {
+    let fixture = old_in_postgres();
+    let role = format!("r{}", Uuid::new_v4().simple());
+    fixture.sql(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'p'; GRANT USAGE ON SCHEMA homing TO {role};
+         GRANT SELECT ON ALL TABLES IN SCHEMA homing TO {role}"
+    ));
+    let text = fixture.text();
+    let (_, rest) = text.rsplit_once('@').unwrap();
+    let reader: StoreUrl = format!("postgres://{role}:p@{rest}").parse().unwrap();
+
+    drop(fixture.writer());
+    let store = Store::open(&reader).await.unwrap();
+    let listed = store.list(&Filter::all(), 10).await;
+    let log = store.last(&Filter::all(), 10).await;
+    drop(store);
+
+    fixture.sql(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+    assert_eq!(listed.unwrap().len(), 3);
+    assert_eq!(log.unwrap().records.len(), 3);
 }
 
 #[test]

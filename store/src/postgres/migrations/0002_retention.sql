@@ -46,6 +46,23 @@ BEGIN
              FOR VALUES FROM (MINVALUE) TO (%s)', until, until);
 END $$;
 
+-- Whoever may read the tasks may read what belongs to them.
+DO $$
+DECLARE
+    reader oid;
+BEGIN
+    FOR reader IN
+        SELECT DISTINCT a.grantee
+        FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
+        WHERE c.oid = 'homing.tasks'::regclass AND a.privilege_type = 'SELECT'
+          AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format(
+            'GRANT SELECT ON homing.log, homing.contents, homing.partitions TO %s',
+            CASE reader WHEN 0 THEN 'PUBLIC' ELSE reader::regrole::text END);
+    END LOOP;
+END $$;
+
 -- Batches that were not finished when it was their turn to be removed: what they
 -- have is in `tasks`.
 CREATE TABLE homing.held (
