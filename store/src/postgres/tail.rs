@@ -87,9 +87,13 @@ async fn entries(
     let mut matching = Matching::new(filter, "l");
     matching.add("l.position >=", *positions.start());
     matching.add("l.position <=", *positions.end());
+    // With the task found for each entry the server has no choice but to go along the
+    // log, which has no statistics as a whole by which it would know that it must.
     let sql = format!(
         "SELECT l.position, l.stored_at, {REMOVED}, {OF_ATTEMPT}
-         FROM log l JOIN tasks t ON t.task = l.task AND t.run = l.run {CONTENTS}
+         FROM log l CROSS JOIN LATERAL (
+             SELECT * FROM tasks WHERE task = l.task AND run = l.run OFFSET 0) t
+         {CONTENTS}
          LEFT JOIN attempts a ON a.number = l.attempt
          WHERE {} ORDER BY l.position {order} LIMIT {limit}",
         matching.sql()
