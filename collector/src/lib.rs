@@ -106,7 +106,7 @@ pub async fn run(
         broker.place(),
     );
     let mut thread = WriteThread::start(writer);
-    let removal = Removal::start(store, &config);
+    let _removal = Removal::start(store, &config);
     let quarantine =
         Quarantine::start(Arc::clone(&broker), config.quarantine_after, thread.tries());
     let mut consumers = Consumers {
@@ -120,7 +120,6 @@ pub async fn run(
         .await;
     let ended = thread.end().await;
     consumers.close().await;
-    removal.end().await;
     let stored = ended?;
     received?;
     tracing::info!(

@@ -4,34 +4,34 @@
 //! has the store for at least half of the time.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use homing_protocol::{Timestamp, chain};
 use homing_store::{Keep, Removed, StoreError, StoreUrl, kept, remove_old};
-use tokio::task::JoinHandle;
 
 use crate::CollectorConfig;
 
-/// The handle of the thread. Dropped, the thread ends after the step it is at.
+/// The handle of the thread. Dropped, the thread ends after the step it is at, which
+/// nobody has to wait for: each is one transaction, so it may be cut off at any time.
 #[derive(Debug)]
 pub(crate) struct Removal {
     /// Never sent to: that it is gone tells the thread to end.
-    going: Sender<()>,
-    thread: JoinHandle<()>,
+    _going: Sender<()>,
 }
 
 impl Removal {
     pub(crate) fn start(store: &StoreUrl, config: &CollectorConfig) -> Self {
         let (going, ended) = channel();
         let (store, config) = (store.clone(), *config);
-        let thread = tokio::task::spawn_blocking(move || remove_all(&store, &config, &ended));
-        Self { going, thread }
-    }
-
-    /// Waits until the step it is at is done.
-    pub(crate) async fn end(self) {
-        drop(self.going);
-        let _panicked = self.thread.await;
+        let thread = thread::Builder::new().name("removal".to_owned());
+        if let Err(error) = thread.spawn(move || remove_all(&store, &config, &ended)) {
+            tracing::warn!(
+                error = chain(&error),
+                "what is old is not removed: there is no thread for it",
+            );
+        }
+        Self { _going: going }
     }
 }
 

@@ -34,6 +34,7 @@ mod partition;
 mod pause;
 mod query;
 mod reads;
+mod removal;
 mod repair;
 mod retention;
 mod schema;

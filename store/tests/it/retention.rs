@@ -8,7 +8,7 @@ use homing_protocol::{
     BatchEvent, BatchId, BatchRecord, DeadLetter, IdSum, Report, Status, Timestamp,
 };
 use homing_store::{
-    BatchRef, DeadFilter, Entry, Filter, Keep, Position, Removed, StoreError, Writer, kept,
+    BatchRef, DeadFilter, Entry, Filter, Keep, Position, Removed, StoreError, Writer, copy, kept,
     remove_old,
 };
 use uuid::Uuid;
@@ -524,4 +524,28 @@ async fn partitions_are_made_before_they_are_needed() {
     put(&mut writer, 107, entries([report(2, Status::Succeeded)]));
 
     assert_eq!(fixture.number("SELECT count(*) FROM partitions"), made);
+}
+
+#[tokio::test]
+async fn what_was_removed_stays_removed_in_a_copy_and_the_rest_goes_in_its_turn() {
+    let (from, to) = (Fixture::sqlite(), Fixture::new(On::Postgres));
+    let mut writer = from.writer();
+    put(&mut writer, 1, entries([report(1, Status::Failed)]));
+    put(&mut writer, 150, entries([report(2, Status::Failed)]));
+    newest(&mut writer);
+    remove(&from, 200);
+    drop(writer);
+
+    copy(&from.url(), &to.url(), |_, _| {}).unwrap();
+    let store = to.store().await;
+    let old = store.record(task(1)).await.unwrap().unwrap();
+    let young = store.record(task(2)).await.unwrap().unwrap();
+    let removed = remove(&to, 300);
+    let later = store.record(task(2)).await.unwrap().unwrap();
+
+    assert!(old.removed);
+    assert_eq!(young.report, report(2, Status::Failed));
+    assert!(later.removed);
+    assert_eq!((removed.runs, removed.attempts), (2, 1), "{removed:?}");
+    assert_eq!(kept(&to.url()).unwrap(), Keep::default());
 }
