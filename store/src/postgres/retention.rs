@@ -71,6 +71,13 @@ pub(crate) fn remove_old(
         };
         if row.try_get(0)? {
             removal.run().await?;
+            // Not left to the server, which notices by and by that the connection ended.
+            let sql = "SELECT pg_advisory_unlock($1, $2)";
+            in_time(
+                WRITE_TIMEOUT,
+                removal.db.query_one(sql, &[&LOCKS, &REMOVING]),
+            )
+            .await?;
         }
         Ok(removal.removed)
     });

@@ -540,6 +540,11 @@ async fn what_was_removed_stays_removed_in_a_copy_and_the_rest_goes_in_its_turn(
     let store = to.store().await;
     let old = store.record(task(1)).await.unwrap().unwrap();
     let young = store.record(task(2)).await.unwrap().unwrap();
+    put(
+        &mut to.writer(),
+        299,
+        entries([report(3, Status::Succeeded)]),
+    );
     let removed = remove(&to, 300);
     let later = store.record(task(2)).await.unwrap().unwrap();
 
