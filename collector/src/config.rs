@@ -1,6 +1,8 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use homing_store::Keep;
+
 /// How a collector works. The default is right for one machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CollectorConfig {
@@ -20,6 +22,13 @@ pub struct CollectorConfig {
     /// a connection for some milliseconds, and a line in the broker's log, which
     /// notes each question for a queue that is not there.
     pub look_every: Duration,
+    /// How long content is kept; by default, `None`, what [`homing_store::kept`]
+    /// says of the store.
+    pub keep: Option<Keep>,
+    /// How long it works before it first removes what is old, by default a minute.
+    pub remove_after: Duration,
+    /// How long it waits before it does again, by default an hour.
+    pub remove_every: Duration,
 }
 
 impl Default for CollectorConfig {
@@ -29,6 +38,9 @@ impl Default for CollectorConfig {
             prefetch_dead: NonZeroU16::new(16).expect("not 0"),
             quarantine_after: Duration::from_mins(1),
             look_every: Duration::from_mins(1),
+            keep: None,
+            remove_after: Duration::from_mins(1),
+            remove_every: Duration::from_hours(1),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! results.N ──┐
 //! dead ───────┼─ decode (async) ─ bounded channel ─ write (one thread) ─ ack
 //! quarantine ─┘
+//!                                              remove what is old (another thread)
 //! ```
 //!
 //! # Invariants
@@ -30,6 +31,7 @@ mod open;
 mod quarantine;
 mod receive;
 mod refused;
+mod removal;
 mod results;
 mod stray;
 mod write;
@@ -47,6 +49,7 @@ pub use error::CollectorError;
 use open::open;
 use quarantine::Quarantine;
 use receive::Consumers;
+use removal::Removal;
 use results::Results;
 use stray::Strays;
 use write::WriteThread;
@@ -107,6 +110,7 @@ pub async fn run(
         broker.place(),
     );
     let mut thread = WriteThread::start(writer);
+    let _removal = Removal::start(store, &config);
     let quarantine =
         Quarantine::start(Arc::clone(&broker), config.quarantine_after, thread.tries());
     let mut consumers = Consumers {
