@@ -1,6 +1,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use homing_protocol::{Proof, Received};
@@ -300,6 +301,16 @@ impl Consumer {
     /// Dropped before it answers, nothing is lost.
     pub async fn recv_many(&mut self, deliveries: &mut Vec<Delivery>, max: usize) -> usize {
         self.deliveries.recv_many(deliveries, max).await
+    }
+
+    /// [`recv_many`](Self::recv_many) for whoever polls several consumers.
+    pub fn poll_recv_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        deliveries: &mut Vec<Delivery>,
+        max: usize,
+    ) -> Poll<usize> {
+        self.deliveries.poll_recv_many(cx, deliveries, max)
     }
 
     /// Asks for nothing more until it [resumes](Self::resume). What is on its way

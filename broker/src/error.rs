@@ -61,6 +61,13 @@ pub enum BrokerError {
         /// The broker's own words.
         detail: String,
     },
+    /// Another process spreads outcomes over queues. Trying again helps once it
+    /// has ended.
+    #[error("another process is spreading outcomes over queues at {place}")]
+    Spreading {
+        /// Host and port.
+        place: String,
+    },
     /// Its URL cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -77,7 +84,10 @@ pub enum BrokerError {
 impl BrokerError {
     /// Whether waiting may cure it.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Protocol { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Spreading { .. } | Self::Protocol { .. }
+        )
     }
 }
 

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use homing_protocol::topology::Topology;
-use homing_protocol::{QueueName, Received};
+use homing_protocol::{QueueName, Received, ResultsQueues};
 use tokio::sync::mpsc;
 
 pub use amqp::{AmqpUrl, Rabbit, UrlError};
@@ -63,13 +63,25 @@ pub trait Broker: Send + Sync + 'static {
     /// Opens a place for replies, which lasts as long as its link.
     fn inbox(&self) -> BoxFuture<'_, Result<Inbox, BrokerError>>;
 
-    /// What is in each queue, in the order of the topology.
+    /// What is in each queue, in the order of the topology; every queue of outcomes
+    /// that exists is among them.
     fn depths(&self) -> BoxFuture<'_, Result<Vec<Depth>, BrokerError>>;
 
-    /// Creates every exchange, queue and binding that is not there.
+    /// Creates every exchange, queue and binding that is not there. Outcomes stay
+    /// spread over the queues they are spread over.
     fn apply(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 
-    /// Compares what is there with the topology. Creates nothing.
+    /// [Applies](Self::apply), then spreads outcomes over this many queues, of which
+    /// it creates those that are not there. Answers how many there are now: those
+    /// above the number stay, as they may hold outcomes, and get no more. May be
+    /// called while everything runs, and again if it did not come to its end.
+    fn spread(&self, queues: ResultsQueues) -> BoxFuture<'_, Result<ResultsQueues, BrokerError>>;
+
+    /// How many queues of outcomes there are.
+    fn results_queues(&self) -> BoxFuture<'_, Result<ResultsQueues, BrokerError>>;
+
+    /// Compares what is there with the topology. Creates nothing. Bindings are
+    /// not compared: AMQP does not tell them.
     fn check(&self) -> BoxFuture<'_, Result<Vec<Difference>, BrokerError>>;
 
     /// Deletes every exchange and queue of the topology, with what is in them.
@@ -88,8 +100,8 @@ pub trait Broker: Send + Sync + 'static {
 pub enum Source {
     /// A queue of tasks.
     Tasks(QueueName),
-    /// The queue of outcomes and batch records.
-    Results,
+    /// The queue of outcomes with this number; 0 has the batch records too.
+    Results(u16),
     /// The queue of dead letters.
     Dead,
     /// The queue of dead letters that no collector stored in many deliveries.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use homing_broker::Patience;
 use homing_collector::{CollectorConfig, CollectorError, Stopped};
 use homing_protocol::QueueName;
-use homing_store::{Store, StoreError, StoreUrl};
+use homing_store::{Keep, Store, StoreError, StoreUrl};
 
 use crate::exit::Exit;
 use crate::output::Talk;
@@ -16,15 +16,22 @@ use crate::stop::Stop;
 use crate::time::{grouped, parse_duration};
 use crate::trouble::Trouble;
 
+/// The shortest time that content is kept.
+const KEEP_MIN: Duration = Duration::from_mins(1);
+
 const EXAMPLES: &str = "\
 Creates the store if it is not there. A second collector on the same store
 stands by, and takes over when the first one ends. The first Ctrl-C or SIGTERM
 stores what has arrived and ends; a second one ends at once, and loses nothing:
 what is not stored stays in its queue.
 
+What is older than --keep is removed in the background, in small steps, a minute
+after the start and then each hour. It cannot be undone: docs/stores.md.
+
 Examples:
   homing collector
-  homing collector --store sqlite:/var/lib/homing/homing.db";
+  homing collector --store sqlite:/var/lib/homing/homing.db
+  homing collector --keep 30d";
 
 /// Store outcomes as they arrive
 #[derive(Debug, clap::Args)]
@@ -48,6 +55,40 @@ pub(crate) struct CollectorArgs {
         value_parser = parse_duration
     )]
     quarantine_after: Duration,
+
+    /// How often it looks for new queues of outcomes
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HOMING_COLLECTOR_LOOK_EVERY",
+        default_value = "1m",
+        value_parser = parse_duration
+    )]
+    look_every: Duration,
+    /// How long payloads, outputs and errors are kept after they were stored, and the
+    /// log: 90d, or forever; what a batch has stays until it is finished. That a task
+    /// was there stays, and how it ended [default: 90d; forever for a store that was
+    /// made before this could be set]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HOMING_COLLECTOR_KEEP",
+        value_parser = parse_keep
+    )]
+    keep: Option<Keep>,
+}
+
+/// Reads how long something is kept: at least a minute, so that a slip of the pen
+/// does not empty a store.
+fn parse_keep(text: &str) -> Result<Keep, String> {
+    if text == "forever" {
+        return Ok(Keep::Forever);
+    }
+    match parse_duration(text) {
+        Ok(time) if time >= KEEP_MIN => Ok(Keep::For(time)),
+        Ok(_) => Err("content is kept for a minute at least".to_owned()),
+        Err(misfit) => Err(format!("{misfit}, or forever")),
+    }
 }
 
 pub(crate) async fn run(args: CollectorArgs, settings: &Settings) -> Result<Exit, Trouble> {
@@ -58,6 +99,8 @@ pub(crate) async fn run(args: CollectorArgs, settings: &Settings) -> Result<Exit
     let config = CollectorConfig {
         prefetch: args.prefetch,
         quarantine_after: args.quarantine_after,
+        look_every: args.look_every,
+        keep: args.keep,
         ..CollectorConfig::default()
     };
 
@@ -126,5 +169,20 @@ fn trouble(error: &CollectorError, link: &Link, store: &Setting<StoreUrl>) -> Tr
         CollectorError::Newer(_) => Trouble::new(Exit::Config, homing_protocol::chain(error))
             .fix("upgrade this collector; until then outcomes wait in their queue"),
         other => Trouble::bug(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_kept_for_a_time_or_for_ever() {
+        let days = Duration::from_hours(24 * 90);
+        assert_eq!(parse_keep("90d"), Ok(Keep::For(days)));
+        assert_eq!(parse_keep("forever"), Ok(Keep::Forever));
+        for wrong in ["90", "0s", "5s", "-1d", ""] {
+            assert!(parse_keep(wrong).is_err(), "{wrong}");
+        }
     }
 }

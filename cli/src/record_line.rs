@@ -25,6 +25,9 @@ pub(crate) struct RecordLine {
     position: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored_at: Option<String>,
+    /// Whether output, payload and error were removed by age.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    removed: bool,
     #[serde(flatten)]
     said: Said,
     #[serde(skip)]
@@ -143,6 +146,7 @@ impl RecordLine {
         Self {
             position: Some(record.position.to_string()),
             stored_at: Some(full(record.stored_at)),
+            removed: record.removed,
             said: Said::new(&record.report),
             shown_at: short(record.stored_at, now()),
         }
@@ -153,6 +157,7 @@ impl RecordLine {
         Self {
             position: None,
             stored_at: None,
+            removed: false,
             said: Said::new(report),
             shown_at: String::new(),
         }

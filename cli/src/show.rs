@@ -169,8 +169,14 @@ fn fields(task: &TaskRecord, label: Option<&str>, people: bool) -> Vec<Field> {
     let (stored, position) = (at(task.record.stored_at), task.record.position);
     fields.push(("stored", format!("{stored}  position {position}")));
     fields.extend(contents(report));
+    if task.record.removed {
+        fields.push((
+            "content",
+            "removed by age (homing collector --keep)".to_owned(),
+        ));
+    }
     fields.extend(history(task, at));
-    if report.status.is_problem() {
+    if report.status.is_problem() && !task.record.removed {
         fields.push(("again", format!("homing replay {}", report.task)));
     }
     fields

@@ -114,6 +114,10 @@ impl Trouble {
                 "empty and delete it, then: homing topology apply; or use another --namespace"
                     .to_owned(),
             ),
+            BrokerError::Spreading { .. } => (
+                Exit::Unreachable,
+                "once it has ended, run `homing topology apply` again".to_owned(),
+            ),
             BrokerError::Url(_) => (
                 Exit::Config,
                 "write it as amqp://USER:PASSWORD@HOST:5672/VHOST, with `%2f` for a `/` in a name"

@@ -1,9 +1,10 @@
 //! Moves outcomes, batch records and dead letters from the broker into a store.
 //!
 //! ```text
-//! results ────┐
+//! results.N ──┐
 //! dead ───────┼─ decode (async) ─ bounded channel ─ write (one thread) ─ ack
 //! quarantine ─┘
+//!                                              remove what is old (another thread)
 //! ```
 //!
 //! # Invariants
@@ -30,6 +31,8 @@ mod open;
 mod quarantine;
 mod receive;
 mod refused;
+mod removal;
+mod results;
 mod stray;
 mod write;
 
@@ -46,6 +49,8 @@ pub use error::CollectorError;
 use open::open;
 use quarantine::Quarantine;
 use receive::Consumers;
+use removal::Removal;
+use results::Results;
 use stray::Strays;
 use write::WriteThread;
 
@@ -82,7 +87,8 @@ pub async fn run(
         return Ok(Stopped { stored: 0 });
     };
     let links = async {
-        let results = broker.consumer(Source::Results, config.prefetch).await?;
+        let (every, of_results) = (config.look_every, Arc::clone(&broker));
+        let results = Results::open(of_results, config.prefetch, every).await?;
         let dead = broker.consumer(Source::Dead, config.prefetch_dead).await?;
         Ok::<_, CollectorError>((results, dead))
     };
@@ -99,10 +105,12 @@ pub async fn run(
     tracing::info!(
         store.url = %store,
         store.tasks = stored,
+        results.queues = results.count(),
         "collecting from {} into {store}",
         broker.place(),
     );
     let mut thread = WriteThread::start(writer);
+    let _removal = Removal::start(store, &config);
     let quarantine =
         Quarantine::start(Arc::clone(&broker), config.quarantine_after, thread.tries());
     let mut consumers = Consumers {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::decode;
 use crate::error::CollectorError;
 use crate::quarantine::Quarantine;
+use crate::results::Results;
 use crate::stray::Strays;
 use crate::write::{Item, WriteThread};
 
@@ -27,7 +28,7 @@ const TAKE_MAX: usize = 100;
 /// The links deliveries come over: one for each queue, so that a dead letter
 /// that kills its link does not stop the outcomes.
 pub(crate) struct Consumers {
-    pub(crate) results: Consumer,
+    pub(crate) results: Results,
     pub(crate) dead: Consumer,
     pub(crate) quarantine: Quarantine,
     pub(crate) strays: Strays,
@@ -92,7 +93,7 @@ impl Consumers {
 
     /// Hands an item over, which may take hours while the store fails.
     async fn store(
-        &self,
+        &mut self,
         item: Item,
         thread: &WriteThread,
         stalls: &mut watch::Receiver<bool>,
@@ -105,19 +106,19 @@ impl Consumers {
                 () = storing.as_mut() => return Stored::All,
                 () = stop.as_mut() => return Stored::Stopped,
                 Ok(()) = stalls.changed() => self.follow(stalls),
+                () = self.results.grow() => {}
             }
         }
     }
 
     /// Asks for nothing more while the store cannot be written.
-    fn follow(&self, stalls: &mut watch::Receiver<bool>) {
-        let stalled = *stalls.borrow_and_update();
-        for consumer in [&self.results, &self.dead] {
-            if stalled {
-                consumer.hold();
-            } else {
-                consumer.resume();
-            }
+    fn follow(&mut self, stalls: &mut watch::Receiver<bool>) {
+        if *stalls.borrow_and_update() {
+            self.results.hold();
+            self.dead.hold();
+        } else {
+            self.results.resume();
+            self.dead.resume();
         }
     }
 
@@ -126,10 +127,8 @@ impl Consumers {
         let ended = |queue| CollectorError::ConsumerEnded { queue };
         let mut deliveries = Vec::new();
         let delivery = tokio::select! {
-            count = self.results.recv_many(&mut deliveries, TAKE_MAX) => {
-                if count == 0 {
-                    return Err(ended(topology.results()));
-                }
+            received = self.results.recv_many(&mut deliveries, TAKE_MAX) => {
+                received.map_err(|number| ended(topology.results_queue(number)))?;
                 // What is delivered again anyway need not be stored twice.
                 deliveries.retain(|delivery| !delivery.token.is_lost());
                 let item = |Delivery { received, token }| {

@@ -41,6 +41,11 @@ points! {
     /// The answers are handed to the socket.
     LinkAcked = "link.acked",
 
+    // `homing topology apply --results`.
+
+    /// A routing key of outcomes leads to its new queue, and to the old one still.
+    ResultsBound = "results.bound",
+
     // Producers.
 
     /// The record that opens a batch is confirmed.

@@ -3,6 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::results::RESULTS_QUEUES_MAX;
 use crate::status::Status;
 use crate::task::TaskError;
 
@@ -27,6 +28,12 @@ pub enum NameError {
     Namespace {
         /// What was given.
         name: String,
+    },
+    /// Not a number of queues of outcomes.
+    #[error("`{text}` is no number of queues of outcomes: 1 to {RESULTS_QUEUES_MAX}")]
+    ResultsQueues {
+        /// What was given.
+        text: String,
     },
     /// Not a status.
     #[error("`{name}` is no status: {}", Status::ALL.map(Status::as_str).join(", "))]

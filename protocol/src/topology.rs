@@ -6,6 +6,7 @@
 
 use crate::message::Destination;
 use crate::name::{Namespace, QueueName};
+use crate::results::ResultsQueues;
 
 /// Levels of delay, of 1, 2, 4 … 65,536 seconds: any delay up to 36 hours is a
 /// path through some of them.
@@ -14,8 +15,8 @@ pub const DELAY_LEVELS: u32 = 17;
 /// The longest delay the levels can hold: 131,071 seconds.
 pub const DELAY_SECS_MAX: u32 = (1 << DELAY_LEVELS) - 1;
 
-/// How many routing keys lead to the queue of outcomes, so that it can be
-/// spread over more queues later by binding.
+/// How many routing keys outcomes come with, so that they can be spread over
+/// several queues by binding: [`ResultsQueues`].
 pub const RESULT_KEYS: u16 = 256;
 
 /// Returns of a task before RabbitMQ dead-letters it by itself. A net below the
@@ -145,9 +146,45 @@ impl Topology {
         self.namespace.name(queue.as_str())
     }
 
-    /// The full name of the queue of outcomes.
+    /// The full name of the exchange of outcomes, and of their first queue.
     pub fn results(&self) -> String {
         self.namespace.name("results")
+    }
+
+    /// The full name of the queue of outcomes with this number.
+    pub fn results_queue(&self, number: u16) -> String {
+        match number {
+            0 => self.results(),
+            _ => self.namespace.name(&format!("results.{number}")),
+        }
+    }
+
+    /// The queues of outcomes, if there are so many.
+    pub fn results_queues(&self, queues: ResultsQueues) -> Vec<Queue> {
+        let numbers = queues.numbers();
+        numbers
+            .map(|number| Queue {
+                name: self.results_queue(number),
+                dead_letter_exchange: None,
+                arguments: limit(NO_DELIVERY_LIMIT),
+            })
+            .collect()
+    }
+
+    /// The binding by which outcomes with the routing key `key` reach the queue of
+    /// this number.
+    pub fn results_binding(&self, key: u16, number: u16) -> Binding {
+        Binding {
+            source: self.results(),
+            key: key.to_string(),
+            target: Target::Queue(self.results_queue(number)),
+        }
+    }
+
+    /// The full name of what only one process at a time may have: whoever spreads
+    /// outcomes over queues.
+    pub fn results_lock(&self) -> String {
+        self.namespace.name("results.lock")
     }
 
     /// The full name of the queue of dead letters.
@@ -230,9 +267,13 @@ impl Topology {
         exchanges
     }
 
-    /// The queues.
+    /// The queues, with `results` as the only one of outcomes.
     pub fn queues(&self) -> Vec<Queue> {
-        let limit = |limit| vec![("x-delivery-limit", Argument::Int(limit))];
+        self.queues_with(ResultsQueues::ONE)
+    }
+
+    /// The queues, with so many of outcomes.
+    pub fn queues_with(&self, results: ResultsQueues) -> Vec<Queue> {
         let mut queues: Vec<_> = self
             .queues
             .iter()
@@ -249,11 +290,7 @@ impl Topology {
                 }
             })
             .collect();
-        queues.push(Queue {
-            name: self.results(),
-            dead_letter_exchange: None,
-            arguments: limit(NO_DELIVERY_LIMIT),
-        });
+        queues.extend(self.results_queues(results));
         queues.push(Queue {
             name: self.dead(),
             dead_letter_exchange: Some(self.quarantine()),
@@ -280,7 +317,7 @@ impl Topology {
         }
     }
 
-    /// The bindings.
+    /// The bindings, with `results` as the only queue of outcomes.
     pub fn bindings(&self) -> Vec<Binding> {
         let to_queue = |source: &str, key: String, queue: String| Binding {
             source: self.namespace.name(source),
@@ -298,9 +335,7 @@ impl Topology {
             bindings.push(to_queue("tasks", name.clone(), name.clone()));
             bindings.push(to_queue("due", after_delay, name));
         }
-        for key in 0..RESULT_KEYS {
-            bindings.push(to_queue("results", key.to_string(), self.results()));
-        }
+        bindings.extend((0..RESULT_KEYS).map(|key| self.results_binding(key, 0)));
         for level in 0..DELAY_LEVELS {
             bindings.extend(self.delay_bindings(level));
         }
@@ -325,6 +360,11 @@ impl Topology {
             bind(0, Target::Exchange(below)),
         ]
     }
+}
+
+/// The argument that states a queue's delivery limit.
+fn limit(limit: i64) -> Vec<(&'static str, Argument)> {
+    vec![("x-delivery-limit", Argument::Int(limit))]
 }
 
 /// The bits of the delay as words, the highest first, then the queue.

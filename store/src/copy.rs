@@ -77,6 +77,7 @@ pub(crate) const TABLES: [Table; 13] = [
             ("payload", Bytes),
             ("output", Bytes),
             ("output_json", Json),
+            ("content_at", Int),
         ],
     },
     Table {
@@ -313,7 +314,7 @@ fn copy_all(
     for table in &TABLES {
         done += copy_table(dump, load, table, |copied| progress(done + copied, rows))?;
     }
-    load.finish()?;
+    load.finish(dump.keeps_all()?)?;
     let tasks = dump.count(&TABLES[0])?;
     Ok(Copied { tasks, rows })
 }

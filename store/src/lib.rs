@@ -9,8 +9,9 @@
 //! # Invariants
 //!
 //! Within a run of a task the first final status stored never changes. A report
-//! that is stored again changes nothing. The log only grows, in the order of
-//! the commits, so a [`Position`] in it stays valid. Every count is kept in the
+//! that is stored again changes nothing. The log grows in the order of the
+//! commits, so a [`Position`] in it stays valid, until its oldest entries are
+//! removed by age: [`remove_old`] takes them and content, never the row of a run. Every count is kept in the
 //! transaction that changes what it counts: none is ever made by scanning.
 //!
 //! ```no_run
@@ -39,6 +40,7 @@ mod postgres;
 mod record;
 mod repair;
 mod replay;
+mod retention;
 mod sqlite;
 mod stats;
 mod store;
@@ -60,6 +62,7 @@ pub use record::{
 };
 pub use repair::{Began, NewRun, Repairs, Turn};
 pub use replay::{Replayable, next_run};
+pub use retention::{Keep, Removed, kept, remove_old};
 pub use stats::{Counts, KindStats, Quantiles};
 pub use store::{Store, Watch};
 pub use url::{StoreUrl, UrlError};

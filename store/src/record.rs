@@ -18,6 +18,8 @@ pub struct Record {
     pub position: Position,
     /// When it was stored; never earlier than a record before it.
     pub stored_at: Timestamp,
+    /// Whether its payload, output and error were removed by age.
+    pub removed: bool,
     /// What it says.
     pub report: Report,
 }

@@ -82,6 +82,7 @@ mod tests {
             record: Record {
                 position: Position::START,
                 stored_at: Timestamp::from_ms(0),
+                removed: false,
                 report: Report::bare(id, run(newest), kind, Status::Failed, Digest::of(b"")),
             },
             payload: None,

@@ -8,11 +8,13 @@ use amqprs::channel::{
     QueueBindArguments, QueueDeclareArguments, QueueDeleteArguments,
 };
 use amqprs::{FieldTable, FieldValue, ShortStr};
+use homing_protocol::ResultsQueues;
 use homing_protocol::topology::{Argument, Binding, Exchange, Queue, Target, Topology};
 use tokio::sync::oneshot;
 
 use super::generation::{End, Event, Generation};
 use super::link::{Events, Serve, Settings, Up, start};
+use super::results;
 use crate::error::BrokerError;
 use crate::{Depth, Difference};
 
@@ -21,20 +23,26 @@ use crate::{Depth, Difference};
 /// not known.
 const LEADER_TIME_MAX: Duration = Duration::from_millis(240);
 
+/// AMQP's code for what another connection has for itself.
+const LOCKED: u16 = 405;
+
 /// What to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Job {
-    Apply,
+    /// Also spreads outcomes over so many queues, if it says how many.
+    Apply(Option<ResultsQueues>),
     Check,
     Depths,
+    Results,
     Delete,
 }
 
 /// What came of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) depths: Vec<Depth>,
     pub(super) differences: Vec<Difference>,
+    pub(super) results: ResultsQueues,
 }
 
 /// Does `job` and leaves.
@@ -70,21 +78,21 @@ struct AdminLink {
 }
 
 /// A channel that is replaced when the broker closes it over a question.
-struct Desk<'a> {
+pub(super) struct Desk<'a> {
     generation: &'a Generation,
     events: Events,
     channel: Channel,
 }
 
 /// The broker's refusal of one question.
-struct No {
-    code: u16,
-    text: String,
+pub(super) struct No {
+    pub(super) code: u16,
+    pub(super) text: String,
 }
 
 impl Desk<'_> {
     /// The answer to one call, or the broker's refusal of it.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &mut self,
         call: impl AsyncFnOnce(&Channel) -> Result<T, amqprs::error::Error>,
     ) -> Result<Result<T, No>, End> {
@@ -104,20 +112,36 @@ impl Desk<'_> {
 
 impl AdminLink {
     async fn run(&self, desk: &mut Desk<'_>) -> Result<Result<Found, BrokerError>, End> {
-        let mut found = Found::default();
+        let there = match results::count(desk, &self.topology).await? {
+            Ok(there) => there,
+            Err(no) => return Ok(Err(self.error("queue `results`".to_owned(), no))),
+        };
+        let mut found = Found {
+            depths: Vec::new(),
+            differences: Vec::new(),
+            results: there,
+        };
         let refusal = match self.job {
-            Job::Apply => self.apply(desk).await?,
-            Job::Delete => self.delete(desk).await?,
+            Job::Apply(None) => self.apply(desk, there).await?,
+            Job::Apply(Some(wanted)) => match self.spread(desk, there, wanted).await? {
+                Ok(there) => {
+                    found.results = there;
+                    None
+                }
+                Err(refusal) => Some(refusal),
+            },
+            Job::Delete => self.delete(desk, there).await?,
             Job::Check => {
-                self.check(desk, &mut found.differences).await?;
+                self.check(desk, there, &mut found.differences).await?;
                 None
             }
             Job::Depths => {
-                for queue in self.topology.queues() {
+                for queue in self.topology.queues_with(there) {
                     found.depths.push(depth(desk, queue.name).await?);
                 }
                 None
             }
+            Job::Results => None,
         };
         Ok(refusal.map_or(Ok(found), Err))
     }
@@ -141,7 +165,11 @@ impl AdminLink {
         }
     }
 
-    async fn apply(&self, desk: &mut Desk<'_>) -> Result<Option<BrokerError>, End> {
+    async fn apply(
+        &self,
+        desk: &mut Desk<'_>,
+        there: ResultsQueues,
+    ) -> Result<Option<BrokerError>, End> {
         for exchange in self.topology.exchanges() {
             if let Err(no) = declare_exchange(desk, &exchange, false).await? {
                 return Ok(Some(
@@ -155,6 +183,10 @@ impl AdminLink {
             }
         }
         for binding in self.topology.bindings() {
+            // Keys that are spread are bound, and not to be bound once more.
+            if there > ResultsQueues::ONE && binding.source == self.topology.results() {
+                continue;
+            }
             if let Err(no) = bind(desk, &binding).await? {
                 return Ok(Some(
                     self.error(format!("exchange `{}`", binding.source), no),
@@ -164,8 +196,34 @@ impl AdminLink {
         Ok(None)
     }
 
-    async fn delete(&self, desk: &mut Desk<'_>) -> Result<Option<BrokerError>, End> {
-        for queue in self.topology.queues() {
+    async fn spread(
+        &self,
+        desk: &mut Desk<'_>,
+        there: ResultsQueues,
+        wanted: ResultsQueues,
+    ) -> Result<Result<ResultsQueues, BrokerError>, End> {
+        if let Err(no) = results::lock(desk, &self.topology).await? {
+            let place = self.place.clone();
+            return Ok(Err(match no.code {
+                LOCKED => BrokerError::Spreading { place },
+                _ => self.error(format!("queue `{}`", self.topology.results_lock()), no),
+            }));
+        }
+        if let Some(refusal) = self.apply(desk, there).await? {
+            return Ok(Err(refusal));
+        }
+        let spread = results::spread(desk, &self.topology, wanted).await?;
+        Ok(spread.map_err(|(queue, no)| self.error(format!("queue `{queue}`"), no)))
+    }
+
+    /// The last first: what is counted until one is not there is still counted if
+    /// this ends in the middle.
+    async fn delete(
+        &self,
+        desk: &mut Desk<'_>,
+        there: ResultsQueues,
+    ) -> Result<Option<BrokerError>, End> {
+        for queue in self.topology.queues_with(there).into_iter().rev() {
             let delete = async |channel: &Channel| {
                 channel
                     .queue_delete(QueueDeleteArguments::new(&queue.name))
@@ -195,6 +253,7 @@ impl AdminLink {
     async fn check(
         &self,
         desk: &mut Desk<'_>,
+        there: ResultsQueues,
         differences: &mut Vec<Difference>,
     ) -> Result<(), End> {
         for exchange in self.topology.exchanges() {
@@ -204,7 +263,7 @@ impl AdminLink {
             }
             note(differences, format!("exchange `{}`", exchange.name), answer);
         }
-        for queue in self.topology.queues() {
+        for queue in self.topology.queues_with(there) {
             let mut answer = declare_queue(desk, &queue, true).await?;
             if answer.is_ok() {
                 answer = declare_queue(desk, &queue, false).await?;
@@ -263,7 +322,7 @@ async fn declare_exchange(
         .await
 }
 
-async fn declare_queue(
+pub(super) async fn declare_queue(
     desk: &mut Desk<'_>,
     queue: &Queue,
     passive: bool,
@@ -298,7 +357,7 @@ async fn declare_queue(
     Ok(declared.map(|_| ()))
 }
 
-async fn bind(desk: &mut Desk<'_>, binding: &Binding) -> Result<Result<(), No>, End> {
+pub(super) async fn bind(desk: &mut Desk<'_>, binding: &Binding) -> Result<Result<(), No>, End> {
     desk.ask(async |channel: &Channel| match &binding.target {
         Target::Queue(queue) => {
             let arguments = QueueBindArguments::new(queue, &binding.source, &binding.key);
@@ -334,12 +393,22 @@ impl Serve for AdminLink {
             events,
             channel,
         };
+        let mut up = Some(up);
+        if matches!(self.job, Job::Apply(Some(_)))
+            && let Some(up) = up.take()
+        {
+            // Hundreds of calls, on a broker at work: who waits has patience for the
+            // connection, and this takes as long as it takes.
+            up.done();
+        }
         match self.run(&mut desk).await {
             Ok(found) => {
                 if let Some(answer) = self.answer.take() {
                     let _gone = answer.send(found);
                 }
-                up.done();
+                if let Some(up) = up {
+                    up.done();
+                }
                 End::Done
             }
             Err(end) => end,

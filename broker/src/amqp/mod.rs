@@ -18,6 +18,7 @@ mod plain;
 mod probe;
 mod publish;
 mod pull;
+mod results;
 mod session;
 mod share;
 mod url;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use homing_protocol::ResultsQueues;
 use homing_protocol::topology::Topology;
 use tokio::sync::mpsc;
 
@@ -67,7 +69,7 @@ impl Rabbit {
     fn queue(&self, source: &Source) -> String {
         match source {
             Source::Tasks(queue) => self.topology.queue(queue),
-            Source::Results => self.topology.results(),
+            Source::Results(number) => self.topology.results_queue(*number),
             Source::Dead => self.topology.dead(),
             Source::Quarantine => self.topology.quarantine(),
         }
@@ -117,7 +119,7 @@ impl Broker for Rabbit {
             let queue = self.queue(&source);
             let remedy = match source {
                 Source::Tasks(_) => consume::Remedy::Reject,
-                Source::Results | Source::Dead | Source::Quarantine => consume::Remedy::Deliver,
+                Source::Results(_) | Source::Dead | Source::Quarantine => consume::Remedy::Deliver,
             };
             let purpose = format!("consumer of {queue}");
             let (consumer, link) =
@@ -148,7 +150,16 @@ impl Broker for Rabbit {
     }
 
     fn apply(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
-        async move { self.ask(admin::Job::Apply).await.map(drop) }.boxed()
+        async move { self.ask(admin::Job::Apply(None)).await.map(drop) }.boxed()
+    }
+
+    fn spread(&self, queues: ResultsQueues) -> BoxFuture<'_, Result<ResultsQueues, BrokerError>> {
+        let job = admin::Job::Apply(Some(queues));
+        async move { Ok(self.ask(job).await?.results) }.boxed()
+    }
+
+    fn results_queues(&self) -> BoxFuture<'_, Result<ResultsQueues, BrokerError>> {
+        async move { Ok(self.ask(admin::Job::Results).await?.results) }.boxed()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<Vec<Difference>, BrokerError>> {

@@ -39,6 +39,7 @@ pub(super) enum Why {
     OnItsWay,
     Succeeded,
     NotKept,
+    Removed,
     Damaged,
     NoKind,
     Invalid(String),
@@ -54,6 +55,7 @@ impl fmt::Display for Why {
             Self::OnItsWay => "on its way; --force runs it all the same",
             Self::Succeeded => "it succeeded",
             Self::NotKept => "its payload is not kept",
+            Self::Removed => "its payload was removed by age: submit it again",
             Self::Damaged => "its payload in the store is damaged",
             Self::NoKind => "it has no valid kind; give one: --as-kind KIND",
             Self::Invalid(problem) => {
@@ -88,7 +90,11 @@ pub(super) fn of_task(
     if task.damaged {
         return Err(Why::Damaged);
     }
-    let payload = task.payload.clone().ok_or(Why::NotKept)?;
+    let payload = task.payload.clone().ok_or(if task.record.removed {
+        Why::Removed
+    } else {
+        Why::NotKept
+    })?;
     let kind = kind(&report.kind, how)?;
     let run = next_run(task, kind.as_str(), queue);
     if run <= report.run {

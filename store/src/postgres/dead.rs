@@ -167,9 +167,15 @@ pub(super) async fn discard(db: &Session, number: u64, repair: i64) -> Answer<bo
         return Ok(false);
     }
     // Earlier runs have the same payload.
-    let sql = "UPDATE tasks t SET payload = NULL FROM dead_tasks d
-        WHERE d.number = $1 AND t.task = d.task AND t.run <= d.run";
-    db.query(sql, &[&number]).await?;
+    for sql in [
+        "UPDATE tasks t SET payload = NULL FROM dead_tasks d
+         WHERE d.number = $1 AND t.task = d.task AND t.run <= d.run",
+        "UPDATE contents c SET payload = NULL FROM dead_tasks d, tasks t
+         WHERE d.number = $1 AND t.task = d.task AND t.run <= d.run
+           AND c.stored_at = t.content_at AND c.position = t.position",
+    ] {
+        db.query(sql, &[&number]).await?;
+    }
     Ok(true)
 }
 

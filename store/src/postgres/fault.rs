@@ -58,6 +58,12 @@ impl Fault {
         }
     }
 
+    /// Whether somebody else has a lock for longer than it was waited for.
+    pub(super) fn is_lock(&self) -> bool {
+        matches!(self, Self::Sql(error)
+            if error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01")))
+    }
+
     /// The error, about the store at `address`.
     pub(crate) fn at(self, address: &Address) -> StoreError {
         let store = address.place();

@@ -14,6 +14,7 @@
 //! positions they gave.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use homing_faults::{Point, crash_point};
 use homing_protocol::{BatchRecord, DeadLetter, Digest, Report, Run, Status, TaskId, Timestamp};
@@ -25,7 +26,7 @@ use super::fault::Answer;
 use super::insert::Derive;
 use super::schema::{self, LOCKS};
 use super::session::{BEGIN, Session, Step};
-use super::{count, dead, insert};
+use super::{count, dead, insert, partition, tail};
 use crate::fold::{Fold, State, fold};
 use crate::letter;
 use crate::tally::{Place, Tally};
@@ -38,6 +39,8 @@ pub(super) const WRITING: i32 = 2;
 /// A transaction that is being filled.
 pub(super) struct Group<'a> {
     now: Timestamp,
+    /// The end of the last partition.
+    until: Timestamp,
     /// The position the next change of a task gets.
     position: i64,
     /// The runs of the tasks, by what is stored and what was placed since.
@@ -101,7 +104,8 @@ impl<'a> Group<'a> {
             // Each sees what was committed before it began, which is after the lock
             // was there.
             Step::new(schema::STATE),
-            Step::new("SELECT position, stored_at FROM log ORDER BY position DESC LIMIT 1"),
+            Step::new(partition::LAST),
+            Step::new(tail::NEWEST),
             Step::new(
                 "SELECT t.task, t.run, t.newest, t.attempt, t.attempt_id, t.digest, t.kind,
                      t.status, t.batch
@@ -115,10 +119,11 @@ impl<'a> Group<'a> {
             .with(&ids),
             Step::new("SELECT identity FROM dead_letters WHERE identity = ANY ($1)").with(letters),
         ];
-        let [_, _, state, end, stored, begun, letters] = rows(db.run(&steps).await?);
+        let [_, _, state, last, end, stored, begun, letters] = rows(db.run(&steps).await?);
         schema::check_state(&state)?;
         let mut group = Self {
             now,
+            until: partition::end(last.first())?,
             position: 1,
             tasks: HashMap::with_capacity(tasks.len()),
             begun: HashSet::new(),
@@ -269,10 +274,14 @@ impl<'a> Group<'a> {
         derive: Derive,
         others: Vec<Step<'a>>,
     ) -> Answer<()> {
+        if self.now >= self.until {
+            partition::make(db, self.now, Duration::ZERO, partition::SPAN).await?;
+        }
         let rows = self.rows();
         let mut steps = others;
         steps.extend(self.forgotten());
-        steps.extend(insert::tasks(&rows, self.now, derive));
+        steps.extend(insert::tasks(&rows, self.now));
+        steps.extend(insert::contents(&rows, self.now, derive));
         steps.extend(insert::attempts(&self.changes.attempts, self.now));
         steps.extend(insert::conflicts(&self.changes.conflicts, self.now));
         steps.extend(insert::log(&self.changes.log, self.now));
@@ -335,8 +344,11 @@ impl<'a> Group<'a> {
             let (tasks, runs): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
             (!tasks.is_empty()).then(|| Step::new(sql).with(tasks).with(runs))
         };
-        let delete = "DELETE FROM tasks t USING unnest($1::uuid[], $2::bigint[]) k (task, run)
-            WHERE t.task = k.task AND t.run = k.run";
+        let delete = "WITH gone AS (
+                DELETE FROM tasks t USING unnest($1::uuid[], $2::bigint[]) k (task, run)
+                WHERE t.task = k.task AND t.run = k.run RETURNING t.content_at, t.position)
+            DELETE FROM contents c USING gone g
+            WHERE c.stored_at = g.content_at AND c.position = g.position";
         let update = "UPDATE tasks t SET newest = false
             FROM unnest($1::uuid[], $2::bigint[]) k (task, run)
             WHERE t.task = k.task AND t.run = k.run";

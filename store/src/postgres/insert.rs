@@ -15,20 +15,24 @@ use super::text::stored;
 const INSERT_TASKS: &str = "
     INSERT INTO tasks (position, stored_at, task, run, kind, status, attempt, attempts_max,
         attempt_id, digest, queue, batch, \"row\", correlation_id, submitted_at, started_at,
-        waited_ms, run_us, worker, content_type, error, reason, retry_at, error_data, payload,
-        output, output_json, newest)
+        waited_ms, run_us, worker, content_type, reason, retry_at, content_at, newest)
     SELECT k.position, $2, k.task, k.run, k.kind, k.status, k.attempt, k.attempts_max,
         k.attempt_id, k.digest, k.queue, k.batch, k.\"row\", k.correlation_id, k.submitted_at,
-        k.started_at, k.waited_ms, k.run_us, k.worker, k.content_type, k.error, k.reason,
-        k.retry_at, k.error_data, k.payload, k.output, k.output_json::jsonb, k.newest
+        k.started_at, k.waited_ms, k.run_us, k.worker, k.content_type, k.reason, k.retry_at,
+        k.content_at, k.newest
     FROM unnest($1::bigint[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::bigint[],
         $8::bigint[], $9::uuid[], $10::bytea[], $11::text[], $12::uuid[], $13::bigint[],
         $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[],
-        $20::text[], $21::text[], $22::text[], $23::bigint[], $24::bytea[], $25::bytea[],
-        $26::bytea[], $27::text[], $28::boolean[])
+        $20::text[], $21::text[], $22::bigint[], $23::bigint[], $24::boolean[])
     AS k (position, task, run, kind, status, attempt, attempts_max, attempt_id, digest, queue,
         batch, \"row\", correlation_id, submitted_at, started_at, waited_ms, run_us, worker,
-        content_type, error, reason, retry_at, error_data, payload, output, output_json, newest)";
+        content_type, reason, retry_at, content_at, newest)";
+
+const INSERT_CONTENTS: &str = "
+    INSERT INTO contents (stored_at, position, error, error_data, payload, output, output_json)
+    SELECT $1, k.position, k.error, k.error_data, k.payload, k.output, k.output_json::jsonb
+    FROM unnest($2::bigint[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[], $7::text[])
+    AS k (position, error, error_data, payload, output, output_json)";
 
 const INSERT_ATTEMPTS: &str = "
     INSERT INTO attempts (stored_at, task, run, attempt_id, status, attempt, late, attempts_max,
@@ -119,13 +123,9 @@ pub(super) struct Attempt<'a> {
     pub(super) late: bool,
 }
 
-/// Inserts rows of runs, of which there are none yet.
-pub(super) fn tasks<'a>(rows: &[Placed<'a>], now: Timestamp, derive: Derive) -> Option<Step<'a>> {
+/// Inserts rows of runs, of which there are none yet, without their contents.
+pub(super) fn tasks<'a>(rows: &[Placed<'a>], now: Timestamp) -> Option<Step<'a>> {
     let reports: Vec<_> = rows.iter().map(|row| row.report).collect();
-    let json = |report: &Report| match derive {
-        Derive::Yes => jsonb::output(report),
-        Derive::No => None,
-    };
     let step = Step::new(INSERT_TASKS)
         .with(column(rows, |row| row.position))
         .with(now.as_ms())
@@ -137,12 +137,46 @@ pub(super) fn tasks<'a>(rows: &[Placed<'a>], now: Timestamp, derive: Derive) -> 
         .with(column(&reports, |report| i64::from(report.attempts_max)))
         .with(column(&reports, |report| attempt_id(report)))
         .with(column(&reports, |report| report.digest.as_bytes().to_vec()));
-    let step = rest(step, &reports)
-        .with(bytes(&reports, |report| report.payload.as_deref()))
-        .with(bytes(&reports, |report| report.output.as_deref()))
-        .with(column(&reports, |report| json(report)))
+    let step = measured(placed(step, &reports), &reports)
+        .with(column(&reports, |report| reason(report)))
+        .with(column(&reports, |report| retry_at(report)))
+        .with(column(&reports, |report| {
+            has_content(report).then_some(now.as_ms())
+        }))
         .with(column(rows, |row| row.newest));
     (!rows.is_empty()).then_some(step)
+}
+
+/// Inserts what is large of them.
+pub(super) fn contents<'a>(
+    rows: &[Placed<'a>],
+    now: Timestamp,
+    derive: Derive,
+) -> Option<Step<'a>> {
+    let json = |report: &Report| match derive {
+        Derive::Yes => jsonb::output(report),
+        Derive::No => None,
+    };
+    let rows = rows.iter().filter(|row| has_content(row.report));
+    let (positions, reports): (Vec<_>, Vec<_>) = rows.map(|row| (row.position, row.report)).unzip();
+    let any = !reports.is_empty();
+    let step = Step::new(INSERT_CONTENTS)
+        .with(now.as_ms())
+        .with(positions)
+        .with(column(&reports, |report| error(report)))
+        .with(bytes(&reports, |report| report.error_data.as_deref()))
+        .with(bytes(&reports, |report| report.payload.as_deref()))
+        .with(bytes(&reports, |report| report.output.as_deref()))
+        .with(column(&reports, |report| json(report)));
+    any.then_some(step)
+}
+
+/// Whether there is anything of it that is large.
+fn has_content(report: &Report) -> bool {
+    report.error.is_some()
+        || report.error_data.is_some()
+        || report.payload.is_some()
+        || report.output.is_some()
 }
 
 /// Stores reports as attempts, but those that are stored already.
@@ -159,7 +193,8 @@ pub(super) fn attempts<'a>(attempts: &[Attempt<'a>], now: Timestamp) -> Option<S
         .with(column(&reports, |report| i64::from(report.attempts_max)))
         .with(texts(&reports, |report| &report.queue))
         .with(column(&reports, |report| report.started_at.as_ms()));
-    let step = measured(step, &reports).with(bytes(&reports, |report| report.output.as_deref()));
+    let step = failed(measured(step, &reports), &reports)
+        .with(bytes(&reports, |report| report.output.as_deref()));
     (!attempts.is_empty()).then_some(step)
 }
 
@@ -175,7 +210,7 @@ pub(super) fn conflicts<'a>(reports: &[&'a Report], now: Timestamp) -> Option<St
         .with(column(reports, |report| i64::from(report.attempts_max)))
         .with(column(reports, |report| attempt_id(report)))
         .with(column(reports, |report| report.digest.as_bytes().to_vec()));
-    let step = rest(step, reports)
+    let step = failed(measured(placed(step, reports), reports), reports)
         .with(bytes(reports, |report| report.payload.as_deref()))
         .with(bytes(reports, |report| report.output.as_deref()));
     (!reports.is_empty()).then_some(step)
@@ -210,10 +245,9 @@ pub(super) fn batch(record: &BatchRecord) -> Step<'_> {
         .with(ids.as_ref().map(IdSum::as_bytes).map(|ids| ids.to_vec()))
 }
 
-/// The columns from the queue to the error's data.
-fn rest<'a>(step: Step<'a>, reports: &[&'a Report]) -> Step<'a> {
-    let step = step
-        .with(texts(reports, |report| &report.queue))
+/// The columns from the queue to when it started.
+fn placed<'a>(step: Step<'a>, reports: &[&'a Report]) -> Step<'a> {
+    step.with(texts(reports, |report| &report.queue))
         .with(column(reports, |report| {
             report.batch.map(|id| id.as_uuid())
         }))
@@ -222,26 +256,35 @@ fn rest<'a>(step: Step<'a>, reports: &[&'a Report]) -> Step<'a> {
             report.correlation_id.as_deref().map(stored)
         }))
         .with(column(reports, |report| report.submitted_at.as_ms()))
-        .with(column(reports, |report| report.started_at.as_ms()));
-    measured(step, reports)
+        .with(column(reports, |report| report.started_at.as_ms()))
 }
 
-/// The columns from how long it waited to the error's data.
+/// The columns from how long it waited to the content type.
 fn measured<'a>(step: Step<'a>, reports: &[&'a Report]) -> Step<'a> {
     step.with(column(reports, |report| integer(report.waited_ms)))
         .with(column(reports, |report| integer(report.run_us)))
         .with(texts(reports, |report| &report.worker))
         .with(column(reports, |report| report.content_type.as_str()))
-        .with(column(reports, |report| {
-            report.error.as_deref().map(stored)
-        }))
-        .with(column(reports, |report| {
-            report.reason.map(|reason| reason.as_str())
-        }))
-        .with(column(reports, |report| {
-            report.retry_at.map(Timestamp::as_ms)
-        }))
+}
+
+/// The columns from the error to its data.
+fn failed<'a>(step: Step<'a>, reports: &[&'a Report]) -> Step<'a> {
+    step.with(column(reports, |report| error(report)))
+        .with(column(reports, |report| reason(report)))
+        .with(column(reports, |report| retry_at(report)))
         .with(bytes(reports, |report| report.error_data.as_deref()))
+}
+
+fn error(report: &Report) -> Option<Cow<'_, str>> {
+    report.error.as_deref().map(stored)
+}
+
+fn reason(report: &Report) -> Option<&'static str> {
+    report.reason.map(|reason| reason.as_str())
+}
+
+fn retry_at(report: &Report) -> Option<i64> {
+    report.retry_at.map(Timestamp::as_ms)
 }
 
 fn texts<'a>(reports: &[&'a Report], text: fn(&Report) -> &String) -> Vec<Cow<'a, str>> {

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
+use homing_protocol::Timestamp;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
@@ -13,7 +15,7 @@ use super::driver::block_on;
 use super::fault::{Answer, Fault};
 use super::insert::Derive;
 use super::session::{BEGIN, Purpose, Session};
-use super::{WRITE_TIMEOUT, in_time, jsonb, schema, text};
+use super::{WRITE_TIMEOUT, in_time, jsonb, partition, schema, text};
 use crate::copy::{Cell, Column, TABLES, Table};
 use crate::error::StoreError;
 
@@ -71,8 +73,9 @@ impl Load {
         }
     }
 
-    /// Makes a store of it: numbers go on after the last one.
-    pub(crate) fn finish(&self) -> Result<(), StoreError> {
+    /// Makes a store of it: numbers go on after the last one. Whether it `keeps_all`
+    /// is as in the one that was copied.
+    pub(crate) fn finish(&self, keeps_all: bool) -> Result<(), StoreError> {
         self.block_on(async |db| {
             db.batch(BEGIN).await?;
             let numbered = TABLES.iter().filter(|table| table.key == Some("number"));
@@ -84,6 +87,15 @@ impl Load {
                      FROM {name}"
                 ))
                 .await?;
+            }
+            db.batch(
+                "UPDATE meta SET value = (SELECT coalesce(max(position), 0) FROM tasks)
+                 WHERE name = 'inline_end'",
+            )
+            .await?;
+            if keeps_all {
+                db.batch("INSERT INTO meta VALUES ('keeps_all', 1) ON CONFLICT DO NOTHING")
+                    .await?;
             }
             db.batch("COMMIT").await?;
             // Queries are slow before it, but not wrong, and the server does the same
@@ -114,6 +126,9 @@ async fn put(db: &Session, table: &Table, rows: &[Vec<Cell>], derive: Derive) ->
     let names = names.collect::<Vec<_>>().join(", ");
     let types: Vec<_> = table.columns.iter().map(|(_, is)| type_of(*is)).collect();
     db.batch(BEGIN).await?;
+    if table.name == "log" {
+        make_partitions(db, table, rows).await?;
+    }
     if table.key.is_none() {
         db.batch(&format!("DELETE FROM {}", table.name)).await?;
     }
@@ -136,6 +151,22 @@ async fn put(db: &Session, table: &Table, rows: &[Vec<Cell>], derive: Derive) ->
     }
     copy.finish().await?;
     db.batch("COMMIT").await
+}
+
+/// Makes those that entries of the log go to.
+async fn make_partitions(db: &Session, table: &Table, rows: &[Vec<Cell>]) -> Answer<()> {
+    let stored_at = table
+        .columns
+        .iter()
+        .position(|(name, _)| *name == "stored_at");
+    let times = rows.iter().filter_map(|row| match row.get(stored_at?)? {
+        Cell::Int(time) => Some(*time),
+        _ => None,
+    });
+    let Some(last) = times.max().map(Timestamp::from_ms) else {
+        return Ok(());
+    };
+    partition::make(db, last, Duration::ZERO, partition::SPAN).await
 }
 
 const fn type_of(column: Column) -> Type {

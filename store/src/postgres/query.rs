@@ -1,6 +1,6 @@
 //! What is known of tasks.
 
-use homing_protocol::{TaskId, Timestamp};
+use homing_protocol::TaskId;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -14,8 +14,24 @@ use crate::filter::{Filter, KindPattern};
 use crate::position::Position;
 use crate::record::{AttemptRecord, ConflictRecord, HISTORY_MAX, Record, TaskRecord};
 
-/// The columns of [`Columns::report`] of a row `t` of `tasks` or `conflicts`.
+/// Joins the contents `c` of a row `t` of `tasks`, which are elsewhere, or in the
+/// row itself.
+pub(super) const CONTENTS: &str =
+    "LEFT JOIN contents c ON c.stored_at = t.content_at AND c.position = t.position";
+
+/// Whether they were removed by age.
+pub(super) const REMOVED: &str = "t.content_at IS NOT NULL AND c.position IS NULL";
+
+/// The columns of [`Columns::report`] of a row `t` of `tasks` and its contents.
 const OF_TASK: &str = "
+    t.task, t.run, t.kind, t.status, t.attempt, t.attempts_max, t.attempt_id, t.digest, t.queue,
+    t.batch, t.\"row\", t.correlation_id, t.submitted_at, t.started_at, t.waited_ms, t.run_us,
+    t.worker, t.content_type, coalesce(c.error, t.error), t.reason, t.retry_at,
+    coalesce(c.error_data, t.error_data), coalesce(c.payload, t.payload),
+    coalesce(c.output, t.output)";
+
+/// The same of a row `t` of `conflicts`.
+const OF_CONFLICT: &str = "
     t.task, t.run, t.kind, t.status, t.attempt, t.attempts_max, t.attempt_id, t.digest, t.queue,
     t.batch, t.\"row\", t.correlation_id, t.submitted_at, t.started_at, t.waited_ms, t.run_us,
     t.worker, t.content_type, t.error, t.reason, t.retry_at, t.error_data, t.payload, t.output";
@@ -36,17 +52,17 @@ pub(super) const OF_ATTEMPT: &str = "
     CASE WHEN a.number IS NULL THEN t.run_us ELSE a.run_us END,
     CASE WHEN a.number IS NULL THEN t.worker ELSE a.worker END,
     CASE WHEN a.number IS NULL THEN t.content_type ELSE a.content_type END,
-    CASE WHEN a.number IS NULL THEN t.error ELSE a.error END,
+    CASE WHEN a.number IS NULL THEN coalesce(c.error, t.error) ELSE a.error END,
     CASE WHEN a.number IS NULL THEN t.reason ELSE a.reason END,
     CASE WHEN a.number IS NULL THEN t.retry_at ELSE a.retry_at END,
-    CASE WHEN a.number IS NULL THEN t.error_data ELSE a.error_data END,
-    CASE WHEN a.status = 'retrying' THEN NULL ELSE t.payload END,
-    CASE WHEN a.number IS NULL THEN t.output ELSE a.output END";
+    CASE WHEN a.number IS NULL THEN coalesce(c.error_data, t.error_data) ELSE a.error_data END,
+    CASE WHEN a.status = 'retrying' THEN NULL ELSE coalesce(c.payload, t.payload) END,
+    CASE WHEN a.number IS NULL THEN coalesce(c.output, t.output) ELSE a.output END";
 
 /// The newest run of a task.
 pub(crate) async fn record(db: &Session, id: TaskId) -> Answer<Option<Record>> {
     let sql = format!(
-        "SELECT t.position, t.stored_at, {OF_TASK} FROM tasks t
+        "SELECT t.position, t.stored_at, {REMOVED}, {OF_TASK} FROM tasks t {CONTENTS}
          WHERE t.task = $1 ORDER BY t.run DESC LIMIT 1"
     );
     let found = db.query_opt(&sql, &[&id.as_uuid()]).await?;
@@ -56,7 +72,7 @@ pub(crate) async fn record(db: &Session, id: TaskId) -> Answer<Option<Record>> {
 /// All that is stored of a task.
 pub(crate) async fn task(db: &Session, id: TaskId) -> Answer<Option<TaskRecord>> {
     let sql = format!(
-        "SELECT t.position, t.stored_at, {OF_TASK} FROM tasks t
+        "SELECT t.position, t.stored_at, {REMOVED}, {OF_TASK} FROM tasks t {CONTENTS}
          WHERE t.task = $1 ORDER BY t.run DESC LIMIT {HISTORY_MAX}"
     );
     let runs = db.query(&sql, &[&id.as_uuid()]).await?;
@@ -76,7 +92,7 @@ pub(crate) async fn task(db: &Session, id: TaskId) -> Answer<Option<TaskRecord>>
 async fn attempts(db: &Session, id: TaskId) -> Answer<Vec<AttemptRecord>> {
     let sql = format!(
         "SELECT a.stored_at, a.late, {OF_ATTEMPT}
-         FROM attempts a JOIN tasks t ON t.task = a.task AND t.run = a.run
+         FROM attempts a JOIN tasks t ON t.task = a.task AND t.run = a.run {CONTENTS}
          WHERE a.task = $1 AND a.status <> 'pending' ORDER BY a.number LIMIT {HISTORY_MAX}"
     );
     let rows = db.query(&sql, &[&id.as_uuid()]).await?;
@@ -93,7 +109,7 @@ async fn attempts(db: &Session, id: TaskId) -> Answer<Vec<AttemptRecord>> {
 
 async fn conflicts(db: &Session, id: TaskId) -> Answer<Vec<ConflictRecord>> {
     let sql = format!(
-        "SELECT t.stored_at, {OF_TASK} FROM conflicts t
+        "SELECT t.stored_at, {OF_CONFLICT} FROM conflicts t
          WHERE t.task = $1 ORDER BY t.number LIMIT {HISTORY_MAX}"
     );
     let rows = db.query(&sql, &[&id.as_uuid()]).await?;
@@ -137,7 +153,7 @@ pub(crate) async fn matching(
 pub(crate) async fn list(db: &Session, filter: &Filter, limit: u32) -> Answer<Vec<Record>> {
     let matching = newest(db, filter).await?;
     let sql = format!(
-        "SELECT t.position, t.stored_at, {OF_TASK} FROM tasks t
+        "SELECT t.position, t.stored_at, {REMOVED}, {OF_TASK} FROM tasks t {CONTENTS}
          WHERE {} ORDER BY t.position DESC LIMIT {limit}",
         matching.sql()
     );
@@ -150,7 +166,7 @@ async fn newest(db: &Session, filter: &Filter) -> Answer<Matching> {
     let mut matching = Matching::new(filter, "t");
     matching.all.push("t.newest".to_owned());
     if let Some(since) = filter.since {
-        let first = first_since(db, since).await?;
+        let first = first_since(db, "tasks", since).await?;
         matching.add("t.position >=", first);
     }
     Ok(matching)
@@ -234,12 +250,13 @@ impl Matching {
     }
 }
 
-/// A position, a time and a report.
+/// A position, a time, whether its content was removed, and a report.
 pub(super) fn to_record(row: &Row) -> Answer<Record> {
     let mut columns = Columns::new(row, 0);
     Ok(Record {
         position: Position::new(columns.next()?),
-        stored_at: Timestamp::from_ms(columns.next()?),
+        stored_at: columns.time()?,
+        removed: columns.next()?,
         report: columns.report()?,
     })
 }

@@ -14,7 +14,7 @@ use super::driver::block_on;
 use super::fault::{Answer, Fault};
 use super::group::{Group, WRITING};
 use super::insert::Derive;
-use super::query;
+use super::query::{self, CONTENTS};
 use super::schema::{self, LOCKS};
 use super::session::{BEGIN, Purpose, Session, Step};
 use super::text::stored;
@@ -142,14 +142,14 @@ impl Repairs {
 }
 
 /// Connects to a store that is there and has the newest schema.
-async fn open(address: &Address) -> Answer<Session> {
+pub(super) async fn open(address: &Address) -> Answer<Session> {
     let session = Session::open(address, Purpose::Write).await?;
     schema::check(&session).await?;
     Ok(session)
 }
 
 /// Begins a transaction that is the only one that writes.
-async fn lock(db: &Session) -> Answer<()> {
+pub(super) async fn lock(db: &Session) -> Answer<()> {
     db.batch(&format!(
         "{BEGIN}; SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
     ))
@@ -171,7 +171,12 @@ async fn holder(db: &Session) -> Answer<Holder> {
     Ok(Holder(name.unwrap_or_else(|| "another process".to_owned())))
 }
 
-async fn insert(db: &Session, verb: &str, note: &RepairNote, now: Timestamp) -> Answer<i64> {
+pub(super) async fn insert(
+    db: &Session,
+    verb: &str,
+    note: &RepairNote,
+    now: Timestamp,
+) -> Answer<i64> {
     let sql = "INSERT INTO repairs (verb, at, who, asked, why) VALUES ($1, $2, $3, $4, $5)
         RETURNING number";
     let [who, asked, why] = [&note.who, &note.asked, &note.why].map(|text| stored(text));
@@ -304,9 +309,12 @@ async fn replayable_one(db: &Session, task: TaskId) -> Answer<Option<Replayable>
 
 /// The payload of a task and its digest, from the newest run that has it.
 async fn kept(db: &Session, task: TaskId) -> Answer<Option<(Payload, Digest)>> {
-    let sql = "SELECT payload, content_type, digest FROM tasks
-        WHERE task = $1 AND payload IS NOT NULL ORDER BY run DESC LIMIT 1";
-    let Some(row) = db.query_opt(sql, &[&task.as_uuid()]).await? else {
+    let sql = format!(
+        "SELECT coalesce(c.payload, t.payload), t.content_type, t.digest FROM tasks t {CONTENTS}
+         WHERE t.task = $1 AND coalesce(c.payload, t.payload) IS NOT NULL
+         ORDER BY t.run DESC LIMIT 1"
+    );
+    let Some(row) = db.query_opt(&sql, &[&task.as_uuid()]).await? else {
         return Ok(None);
     };
     let mut columns = Columns::new(&row, 0);

@@ -14,7 +14,10 @@ use super::session::{BEGIN, Session};
 
 /// The steps from an empty schema to the newest. A step is never changed once it
 /// was in a release; a change is a further step.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_store.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_store.sql"),
+    include_str!("migrations/0002_retention.sql"),
+];
 
 /// The schema after all steps.
 const SCHEMA: u32 = MIGRATIONS.len() as u32;
@@ -127,8 +130,11 @@ pub(super) async fn begin_copy(db: &Session, mark: i64) -> Answer<bool> {
 }
 
 async fn restart_copy(db: &Session, mark: i64) -> Answer<bool> {
-    db.batch(&format!("{BEGIN}; TRUNCATE {}", load::names()))
-        .await?;
+    let tables = load::names();
+    db.batch(&format!(
+        "{BEGIN}; TRUNCATE {tables}, homing.contents, homing.held"
+    ))
+    .await?;
     let sql = "UPDATE homing.meta SET value = $1 WHERE name = 'copying'";
     db.query(sql, &[&mark]).await?;
     db.batch("COMMIT").await?;
@@ -137,8 +143,11 @@ async fn restart_copy(db: &Session, mark: i64) -> Answer<bool> {
 
 async fn take_steps(db: &Session) -> Answer<()> {
     for (step, sql) in (1..).zip(MIGRATIONS) {
+        // What a large store takes is read once, whatever the server allows for a
+        // statement of ours otherwise.
         db.batch(&format!(
-            "{BEGIN}; SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING});
+            "{BEGIN}; SET LOCAL statement_timeout = 0;
+             SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING});
              SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
         ))
         .await?;

@@ -204,14 +204,18 @@ impl std::fmt::Debug for Session {
 /// What the server must do whatever its defaults are.
 const fn settings(purpose: Purpose) -> &'static str {
     match purpose {
-        // Plans follow the values asked for: what is rare is looked up. An audit of
-        // many million rows takes minutes; whoever asked may be gone by then.
+        // Plans follow the values asked for: what is rare is looked up. Tables are
+        // joined by their keys, for few rows; a partitioned one has no statistics by
+        // which the server would know. An audit of many million rows takes minutes;
+        // whoever asked may be gone by then.
         Purpose::Read => {
             "SET search_path = homing, pg_catalog;
              SET client_encoding = 'UTF8';
              SET statement_timeout = '10min';
              SET idle_in_transaction_session_timeout = '15s';
              SET jit = off;
+             SET enable_hashjoin = off;
+             SET enable_mergejoin = off;
              SET plan_cache_mode = force_custom_plan;"
         }
         // A commit is on the disk before it returns. Whoever holds the lock and

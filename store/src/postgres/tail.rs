@@ -9,7 +9,7 @@ use homing_protocol::Timestamp;
 
 use super::columns::Columns;
 use super::fault::Answer;
-use super::query::{Matching, OF_ATTEMPT, to_record};
+use super::query::{CONTENTS, Matching, OF_ATTEMPT, REMOVED, to_record};
 use super::session::Session;
 use crate::filter::Filter;
 use crate::position::{Position, Tail};
@@ -18,11 +18,16 @@ use crate::record::Record;
 /// Entries looked at in one call.
 const LOOK_MAX: i64 = 50_000;
 
+/// The end of the log, and when it came to that: what a task is by now is at the
+/// position where the log says so, and stays when the log is removed by age.
+pub(super) const NEWEST: &str =
+    "SELECT position, stored_at FROM tasks ORDER BY position DESC LIMIT 1";
+
 /// Where the log ends.
 pub(crate) async fn end(db: &Session) -> Answer<Position> {
-    let row = db.query_one("SELECT max(position) FROM log", &[]).await?;
-    let end: Option<i64> = Columns::new(&row, 0).next()?;
-    Ok(Position::new(end.unwrap_or(0)))
+    let newest = db.query_opt(NEWEST, &[]).await?;
+    let end = newest.map_or(Ok(0), |row| Columns::new(&row, 0).next());
+    end.map(Position::new)
 }
 
 /// The log after `after`, the oldest record first.
@@ -33,13 +38,13 @@ pub(crate) async fn tail(
     limit: u32,
 ) -> Answer<Tail> {
     let newest = end(db).await?;
-    let mut first = first(db, newest).await?;
+    let mut first = first(db, "log").await?;
     if after != Position::START {
         after.within(Position::new(first - 1), newest)?;
         first = after.number() + 1;
     }
     if let Some(since) = filter.since {
-        first = first.max(first_since(db, since).await?);
+        first = first.max(first_since(db, "log", since).await?);
     }
     let last = newest.number().min(first.saturating_add(LOOK_MAX - 1));
     let records = entries(db, filter, first..=last, "ASC", limit).await?;
@@ -60,7 +65,7 @@ pub(crate) async fn tail(
 pub(crate) async fn last(db: &Session, filter: &Filter, n: u32) -> Answer<Tail> {
     let position = end(db).await?;
     let first = match filter.since {
-        Some(since) => first_since(db, since).await?,
+        Some(since) => first_since(db, "log", since).await?,
         None => 1,
     };
     let mut records = entries(db, filter, first..=position.number(), "DESC", n).await?;
@@ -82,9 +87,13 @@ async fn entries(
     let mut matching = Matching::new(filter, "l");
     matching.add("l.position >=", *positions.start());
     matching.add("l.position <=", *positions.end());
+    // With the task found for each entry the server has no choice but to go along the
+    // log, which has no statistics as a whole by which it would know that it must.
     let sql = format!(
-        "SELECT l.position, l.stored_at, {OF_ATTEMPT}
-         FROM log l JOIN tasks t ON t.task = l.task AND t.run = l.run
+        "SELECT l.position, l.stored_at, {REMOVED}, {OF_ATTEMPT}
+         FROM log l CROSS JOIN LATERAL (
+             SELECT * FROM tasks WHERE task = l.task AND run = l.run OFFSET 0) t
+         {CONTENTS}
          LEFT JOIN attempts a ON a.number = l.attempt
          WHERE {} ORDER BY l.position {order} LIMIT {limit}",
         matching.sql()
@@ -93,23 +102,31 @@ async fn entries(
     rows.iter().map(to_record).collect()
 }
 
-/// The oldest position that is kept; the one after the end if there is none.
-async fn first(db: &Session, newest: Position) -> Answer<i64> {
-    let row = db.query_one("SELECT min(position) FROM log", &[]).await?;
-    let first: Option<i64> = Columns::new(&row, 0).next()?;
-    Ok(first.unwrap_or(newest.number() + 1))
+/// The first position in `table`; the one after the end if there is none.
+async fn first(db: &Session, table: &str) -> Answer<i64> {
+    let sql = format!("SELECT min(position) FROM {table}");
+    let first: Option<i64> = Columns::new(&db.query_one(&sql, &[]).await?, 0).next()?;
+    match first {
+        Some(first) => Ok(first),
+        None => Ok(end(db).await?.number() + 1),
+    }
 }
 
-/// The position of the first entry stored at `since` or later; the one after
-/// the end if there is none. Times in the log never go back, so it is searched
-/// by halves.
-pub(super) async fn first_since(db: &Session, since: Timestamp) -> Answer<i64> {
+/// The position of the first row of `table`, which is the log or `tasks`, stored at
+/// `since` or later; the one after the end if there is none. Times never go back,
+/// so it is searched by halves. The log may begin later than `tasks` do.
+pub(super) async fn first_since(db: &Session, table: &str, since: Timestamp) -> Answer<i64> {
     let newest = end(db).await?;
-    let (mut low, mut high) = (first(db, newest).await?, newest.number() + 1);
-    let sql = "SELECT position, stored_at FROM log WHERE position >= $1 ORDER BY position LIMIT 1";
+    let (mut low, mut high) = (first(db, table).await?, newest.number() + 1);
+    let sql = format!(
+        "SELECT position, stored_at FROM {table} WHERE position >= $1 ORDER BY position LIMIT 1"
+    );
     while low < high {
         let middle = low + (high - low) / 2;
-        let row = db.query_one(sql, &[&middle]).await?;
+        let Some(row) = db.query_opt(&sql, &[&middle]).await? else {
+            high = middle;
+            continue;
+        };
         let mut columns = Columns::new(&row, 0);
         let (position, stored_at): (i64, i64) = (columns.next()?, columns.next()?);
         if stored_at < since.as_ms() {

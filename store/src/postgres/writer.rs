@@ -16,6 +16,9 @@ use crate::writer::Entry;
 /// How long a question of the writer's may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long opening a store may take: to migrate it may take to read all of its log.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
 /// A connection that writes, one of as many as there are collectors.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -28,7 +31,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Connects, and migrates the schema or creates it.
     pub(crate) fn open(address: &Address) -> Result<Self, StoreError> {
-        let opened = block_on(in_time(WRITE_TIMEOUT, async {
+        let opened = block_on(in_time(OPEN_TIMEOUT, async {
             let session = Session::open(address, Purpose::Write).await?;
             schema::migrate(&session).await?;
             Ok(session)

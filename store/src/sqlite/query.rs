@@ -41,10 +41,13 @@ pub(super) const OF_ATTEMPT: &str = "
     iif(a.status = 'retrying', NULL, t.payload),
     iif(a.number IS NULL, t.output, a.output)";
 
+/// Whether the content of a row `t` of `tasks` was removed by age.
+pub(super) const REMOVED: &str = "t.content_at IS NOT NULL";
+
 /// The newest run of a task.
 pub(crate) fn record(db: &Connection, id: TaskId) -> Answer<Option<Record>> {
     let sql = format!(
-        "SELECT t.position, t.stored_at, {OF_TASK} FROM tasks t
+        "SELECT t.position, t.stored_at, {REMOVED}, {OF_TASK} FROM tasks t
          WHERE t.task = ?1 ORDER BY t.run DESC LIMIT 1"
     );
     let mut statement = db.prepare_cached(&sql)?;
@@ -55,7 +58,7 @@ pub(crate) fn record(db: &Connection, id: TaskId) -> Answer<Option<Record>> {
 /// All that is stored of a task.
 pub(crate) fn task(db: &Connection, id: TaskId) -> Answer<Option<TaskRecord>> {
     let sql = format!(
-        "SELECT t.position, t.stored_at, {OF_TASK} FROM tasks t
+        "SELECT t.position, t.stored_at, {REMOVED}, {OF_TASK} FROM tasks t
          WHERE t.task = ?1 ORDER BY t.run DESC LIMIT {HISTORY_MAX}"
     );
     let mut statement = db.prepare_cached(&sql)?;
@@ -136,7 +139,7 @@ pub(crate) fn matching(
 pub(crate) fn list(db: &Connection, filter: &Filter, limit: u32) -> Answer<Vec<Record>> {
     let (matching, order) = newest(db, filter)?;
     let sql = format!(
-        "SELECT t.position, t.stored_at, {OF_TASK} FROM tasks t {order}
+        "SELECT t.position, t.stored_at, {REMOVED}, {OF_TASK} FROM tasks t {order}
          WHERE {} ORDER BY t.position DESC LIMIT {limit}",
         matching.sql()
     );
@@ -150,7 +153,7 @@ fn newest(db: &Connection, filter: &Filter) -> Answer<(Matching, &'static str)> 
     let mut matching = Matching::new(filter, "t");
     matching.all.push("t.newest".to_owned());
     if let Some(since) = filter.since {
-        let first = first_since(db, since)?;
+        let first = first_since(db, "tasks", since)?;
         matching.add("t.position >= ?", first.into());
     }
     let order = if matching.uses_other(filter) {
@@ -224,11 +227,12 @@ fn succeeds(filter: &Filter) -> bool {
         .contains(&homing_protocol::Status::Succeeded)
 }
 
-/// A position, a time and a report.
+/// A position, a time, whether its content was removed, and a report.
 pub(super) fn to_record(row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record {
         position: Position::new(row.get(0)?),
         stored_at: Timestamp::from_ms(row.get(1)?),
-        report: columns::report(row, 2)?,
+        removed: row.get(2)?,
+        report: columns::report(row, 3)?,
     })
 }

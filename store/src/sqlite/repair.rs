@@ -122,7 +122,7 @@ impl Repairs {
 }
 
 /// Opens a store that is there and has the newest schema, for writing.
-fn open(path: &Path) -> Result<(Connection, PathBuf, Option<FileId>), StoreError> {
+pub(super) fn open(path: &Path) -> Result<(Connection, PathBuf, Option<FileId>), StoreError> {
     // Told as to a reader: why it is not there, not readable, or not ours.
     drop(file::open_reader(path)?);
     let path = path
@@ -139,7 +139,7 @@ fn open(path: &Path) -> Result<(Connection, PathBuf, Option<FileId>), StoreError
     Ok((connection, path, file))
 }
 
-fn in_transaction<T>(
+pub(super) fn in_transaction<T>(
     connection: &mut Connection,
     work: impl FnOnce(&Connection) -> Answer<T>,
 ) -> Answer<T> {
@@ -149,7 +149,12 @@ fn in_transaction<T>(
     Ok(done)
 }
 
-fn insert(db: &Connection, verb: &str, note: &RepairNote, now: Timestamp) -> Answer<i64> {
+pub(super) fn insert(
+    db: &Connection,
+    verb: &str,
+    note: &RepairNote,
+    now: Timestamp,
+) -> Answer<i64> {
     db.prepare_cached(
         "INSERT INTO repairs (verb, at, who, asked, why) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?

@@ -4,7 +4,7 @@ use homing_protocol::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::fault::Answer;
-use super::query::{Matching, OF_ATTEMPT, to_record};
+use super::query::{Matching, OF_ATTEMPT, REMOVED, to_record};
 use crate::filter::Filter;
 use crate::position::{Position, Tail};
 use crate::record::Record;
@@ -21,10 +21,11 @@ pub(crate) fn end(db: &Connection) -> Answer<Position> {
     Ok(Position::new(end))
 }
 
-/// When the newest entry was stored.
+/// When the newest entry was stored: what a task is by now is at the position where
+/// the log says so, and stays when the log is removed by age.
 pub(super) fn newest(db: &Connection) -> Answer<Timestamp> {
     let newest = db
-        .prepare_cached("SELECT stored_at FROM log ORDER BY position DESC LIMIT 1")?
+        .prepare_cached("SELECT stored_at FROM tasks ORDER BY position DESC LIMIT 1")?
         .query_row([], |row| row.get(0))
         .optional()?;
     Ok(Timestamp::from_ms(newest.unwrap_or(i64::MIN)))
@@ -33,13 +34,13 @@ pub(super) fn newest(db: &Connection) -> Answer<Timestamp> {
 /// The log after `after`, the oldest record first.
 pub(crate) fn tail(db: &Connection, after: Position, filter: &Filter, limit: u32) -> Answer<Tail> {
     let newest = end(db)?;
-    let mut first = first(db, newest)?;
+    let mut first = first(db, "log")?;
     if after != Position::START {
         after.within(Position::new(first - 1), newest)?;
         first = after.number() + 1;
     }
     if let Some(since) = filter.since {
-        first = first.max(first_since(db, since)?);
+        first = first.max(first_since(db, "log", since)?);
     }
     let last = newest.number().min(first.saturating_add(LOOK_MAX - 1));
     let records = entries(db, filter, first..=last, "ASC", limit)?;
@@ -60,7 +61,7 @@ pub(crate) fn tail(db: &Connection, after: Position, filter: &Filter, limit: u32
 pub(crate) fn last(db: &Connection, filter: &Filter, n: u32) -> Answer<Tail> {
     let position = end(db)?;
     let first = match filter.since {
-        Some(since) => first_since(db, since)?,
+        Some(since) => first_since(db, "log", since)?,
         None => 1,
     };
     let mut records = entries(db, filter, first..=position.number(), "DESC", n)?;
@@ -84,7 +85,7 @@ fn entries(
     matching.add("l.position <= ?", (*positions.end()).into());
     // A cross join is done in the order it is written: along the log.
     let sql = format!(
-        "SELECT l.position, l.stored_at, {OF_ATTEMPT}
+        "SELECT l.position, l.stored_at, {REMOVED}, {OF_ATTEMPT}
          FROM log l CROSS JOIN tasks t ON t.task = l.task AND t.run = l.run
          LEFT JOIN attempts a ON a.number = l.attempt
          WHERE {} ORDER BY l.position {order} LIMIT {limit}",
@@ -95,27 +96,33 @@ fn entries(
     Ok(records.collect::<Result<_, _>>()?)
 }
 
-/// The oldest position that is kept; the one after the end if there is none.
-fn first(db: &Connection, newest: Position) -> Answer<i64> {
+/// The first position in `table`; the one after the end if there is none.
+fn first(db: &Connection, table: &str) -> Answer<i64> {
     let first: Option<i64> = db
-        .prepare_cached("SELECT min(position) FROM log")?
+        .prepare_cached(&format!("SELECT min(position) FROM {table}"))?
         .query_row([], |row| row.get(0))?;
-    Ok(first.unwrap_or(newest.number() + 1))
+    match first {
+        Some(first) => Ok(first),
+        None => Ok(end(db)?.number() + 1),
+    }
 }
 
-/// The position of the first entry stored at `since` or later; the one after
-/// the end if there is none. Times in the log never go back, so it is searched
-/// by halves.
-pub(super) fn first_since(db: &Connection, since: Timestamp) -> Answer<i64> {
-    let newest = end(db)?;
-    let (mut low, mut high) = (first(db, newest)?, newest.number() + 1);
-    let mut at_or_after = db.prepare_cached(
-        "SELECT position, stored_at FROM log WHERE position >= ?1 ORDER BY position LIMIT 1",
-    )?;
+/// The position of the first row of `table`, which is the log or `tasks`, stored at
+/// `since` or later; the one after the end if there is none. Times never go back,
+/// so it is searched by halves. The log may begin later than `tasks` do.
+pub(super) fn first_since(db: &Connection, table: &str, since: Timestamp) -> Answer<i64> {
+    let (mut low, mut high) = (first(db, table)?, end(db)?.number() + 1);
+    let mut at_or_after = db.prepare_cached(&format!(
+        "SELECT position, stored_at FROM {table} WHERE position >= ?1 ORDER BY position LIMIT 1"
+    ))?;
     while low < high {
         let middle = low + (high - low) / 2;
-        let (position, stored_at): (i64, i64) =
-            at_or_after.query_row(params![middle], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = at_or_after.query_row(params![middle], |row| Ok((row.get(0)?, row.get(1)?)));
+        let Some((position, stored_at)) = found.optional()? else {
+            high = middle;
+            continue;
+        };
+        let (position, stored_at): (i64, i64) = (position, stored_at);
         if stored_at < since.as_ms() {
             low = position + 1;
         } else {

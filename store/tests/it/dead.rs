@@ -11,7 +11,11 @@ crate::fixture::claims! {
     a_message_without_an_id_is_rather_kept_twice_than_lost,
 }
 
-fn letter(message_id: Option<&str>, body: &'static [u8], reports: Vec<Report>) -> DeadLetter {
+pub(crate) fn letter(
+    message_id: Option<&str>,
+    body: &'static [u8],
+    reports: Vec<Report>,
+) -> DeadLetter {
     let properties = Properties {
         message_id: message_id.map(str::to_owned),
         kind: Some("Not A Kind".to_owned()),

@@ -18,6 +18,7 @@ mod migrate;
 mod postgres;
 mod query;
 mod repair;
+mod retention;
 mod server;
 mod several;
 mod shell;

@@ -283,7 +283,7 @@ async fn a_payload_with_a_turned_bit_is_not_given_to_a_replay(on: On) {
     // `[0]`, in the words of each.
     fixture.sql(match on {
         On::Sqlite => "UPDATE tasks SET payload = x'5b305d'",
-        On::Postgres => "UPDATE tasks SET payload = '\\x5b305d'",
+        On::Postgres => "UPDATE contents SET payload = '\\x5b305d'",
     });
 
     let found = fixture.store().await.replayable(vec![task(1)]).await;

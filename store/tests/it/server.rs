@@ -205,7 +205,7 @@ async fn what_jsonb_and_text_cannot_hold_is_stored_as_it_is() {
 async fn an_outcome_is_never_refused_for_the_column_that_is_for_queries() {
     let fixture = Fixture::new(On::Postgres);
     let mut writer = fixture.writer();
-    fixture.sql("ALTER TABLE tasks ADD CHECK (output_json IS NULL)");
+    fixture.sql("ALTER TABLE contents ADD CHECK (output_json IS NULL)");
 
     write(&mut writer, &[report(1, Status::Succeeded)]);
 

@@ -140,7 +140,8 @@ async fn a_position_that_is_not_committed_yet_is_never_passed() {
         &fixture.text(),
         "SELECT pg_advisory_xact_lock(x'484F4D47'::int, 2);
          INSERT INTO homing.log (position, stored_at, task, run, status)
-         SELECT 2, stored_at, task, run, status FROM homing.log",
+         SELECT 2, stored_at, task, run, status FROM homing.log;
+         UPDATE homing.tasks SET position = 2",
     );
     let writing = thread::spawn(move || {
         write(&mut writer, &[report(3, Status::Succeeded)]);

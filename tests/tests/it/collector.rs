@@ -1,14 +1,15 @@
 //! What the collector makes of what arrives, whatever arrives.
 
 use std::collections::HashSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use homing_broker::{Publisher, Window};
+use homing_collector::CollectorConfig;
 use homing_protocol::{
     ContentType, Destination, Envelope, Message, Payload, Properties, Reason, Report, Run, Status,
     Task, TaskKind, Timestamp, encode_reports,
 };
-use homing_store::Store;
+use homing_store::{Keep, Store};
 use homing_tests::kind::Echo;
 use homing_tests::{HOMING, World, eventually};
 use rand::seq::SliceRandom as _;
@@ -235,4 +236,51 @@ async fn an_outcome_of_a_run_that_nobody_began_is_kept_and_changes_nothing() {
     assert_eq!(stored.record.report.status, Status::Succeeded);
     assert_eq!(stored.record.report.run, Run::FIRST);
     assert_eq!(stored.conflicts[0].report.run, forged.run);
+}
+
+/// Beside what it stores at the same time.
+#[tokio::test]
+async fn a_collector_removes_what_is_old_and_takes_nothing_for_new() {
+    const TASKS: u64 = 200;
+    let world = World::start().await;
+    let config = CollectorConfig {
+        keep: Some(Keep::For(Duration::from_millis(1))),
+        remove_after: Duration::ZERO,
+        remove_every: Duration::from_millis(1),
+        ..CollectorConfig::default()
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (broker, url) = (world.broker(), world.store_url());
+    let collecting = tokio::spawn(async move {
+        let stopped = async {
+            let _ended = stopped.await;
+        };
+        homing_collector::run(broker, &url, config, stopped).await
+    });
+    let store = world.store().await;
+    let reports: Vec<_> = (0..TASKS)
+        .map(|n| report(&envelope(n), Status::Succeeded, 1))
+        .collect();
+
+    for _again in 0..2 {
+        publish(&world, reports.iter().map(|report| message(report, 0))).await;
+        eventually("all is received", async || {
+            world.waiting().await.is_empty().then_some(())
+        })
+        .await;
+    }
+    for report in &reports {
+        eventually("its content is removed", async || {
+            let record = store.record(report.task).await.unwrap()?;
+            assert_eq!(record.report.status, Status::Succeeded);
+            record.removed.then_some(())
+        })
+        .await;
+    }
+
+    let kinds = store.stats(None).await.unwrap();
+    assert_eq!(kinds[0].counts.total(), TASKS);
+    assert_eq!(store.audit_lone().await.unwrap().closed, TASKS);
+    stop.send(()).unwrap();
+    collecting.await.unwrap().unwrap();
 }

@@ -14,7 +14,7 @@ use homing_broker::{
 use homing_collector::CollectorConfig;
 use homing_producer::Producer;
 use homing_protocol::topology::Topology;
-use homing_protocol::{QueueName, TaskId};
+use homing_protocol::{QueueName, ResultsQueues, TaskId};
 use homing_tests::kind::Echo;
 use homing_tests::{Books, Cut, Follower, How, Proxy, World, eventually};
 use homing_worker::{Attempt, AttemptError, Worker, WorkerConfig};
@@ -47,7 +47,7 @@ impl Broker for Split {
     ) -> BoxFuture<'_, Result<Consumer, BrokerError>> {
         let broker = match &source {
             Source::Tasks(queue) if *queue == QueueName::suspect() => &self.suspects,
-            Source::Results => &self.results,
+            Source::Results(_) => &self.results,
             Source::Dead => &self.dead,
             _ => &self.tasks,
         };
@@ -68,6 +68,14 @@ impl Broker for Split {
 
     fn apply(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         self.publish.apply()
+    }
+
+    fn spread(&self, queues: ResultsQueues) -> BoxFuture<'_, Result<ResultsQueues, BrokerError>> {
+        self.publish.spread(queues)
+    }
+
+    fn results_queues(&self) -> BoxFuture<'_, Result<ResultsQueues, BrokerError>> {
+        self.publish.results_queues()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<Vec<Difference>, BrokerError>> {

@@ -34,6 +34,7 @@ mod quarantine;
 mod raw;
 mod refusals;
 mod replay;
+mod results;
 mod shutdown;
 mod stalls;
 mod store_faults;

@@ -3,7 +3,7 @@
 
 use std::fs::read_to_string;
 
-use homing_protocol::Status;
+use homing_protocol::{ResultsQueues, Status};
 use homing_tests::kind::{Echo, Flaky, Refuse};
 use homing_tests::{Answer, Node, Raw, RawProperties, World, eventually};
 
@@ -34,10 +34,11 @@ const EXCHANGES: [&str; 8] = [
     "replies",
 ];
 
-const QUEUES: [&str; 6] = [
+const QUEUES: [&str; 7] = [
     "tasks",
     "tasks.suspect",
     "results",
+    "results.1",
     "dead",
     "quarantine",
     "delay.3",
@@ -66,7 +67,7 @@ const ROLES: [Role; 4] = [
         user: "collector",
         row: "| collector |",
         writes: &["tasks"],
-        reads: &["results", "dead", "quarantine"],
+        reads: &["results", "results.1", "dead", "quarantine"],
     },
 ];
 
@@ -131,6 +132,8 @@ async fn assert_refused_all_else(role: &Role, url: &str) {
 async fn each_role_does_its_job_with_the_documented_permissions_and_nothing_else() {
     let node = Node::start();
     let mut world = World::start_named(node.url(), NAMESPACE.to_owned(), Vec::new()).await;
+    let two = ResultsQueues::new(2).unwrap();
+    world.broker().spread(two).await.unwrap();
     let page = read_to_string(PAGE).unwrap();
     ROLES.iter().for_each(|role| role.add(&node, &page));
     let [producer, awaiting, worker, collector] = ROLES.each_ref().map(|role| role.url(&node));
