@@ -65,17 +65,18 @@ pub(crate) struct CollectorArgs {
         value_parser = parse_duration
     )]
     look_every: Duration,
+
     /// How long payloads, outputs and errors are kept after they were stored, and the
-    /// log: 90d, or forever; what a batch has stays until it is finished. That a task
-    /// was there stays, and how it ended [default: 90d; forever for a store that was
-    /// made before this could be set]
+    /// log, such as 90d; what a batch has stays until it is finished. That a task
+    /// was there stays, and how it ended
     #[arg(
         long,
         value_name = "TIME",
         env = "HOMING_COLLECTOR_KEEP",
+        default_value = "forever",
         value_parser = parse_keep
     )]
-    keep: Option<Keep>,
+    keep: Keep,
 }
 
 /// Reads how long something is kept: at least a minute, so that a slip of the pen

@@ -22,9 +22,9 @@ pub struct CollectorConfig {
     /// a connection for some milliseconds, and a line in the broker's log, which
     /// notes each question for a queue that is not there.
     pub look_every: Duration,
-    /// How long content is kept; by default, `None`, what [`homing_store::kept`]
-    /// says of the store.
-    pub keep: Option<Keep>,
+    /// How long content is kept; for ever by default. The clock of this host decides
+    /// what is old: see that it is right.
+    pub keep: Keep,
     /// How long it works before it first removes what is old, by default a minute.
     pub remove_after: Duration,
     /// How long it waits before it does again, by default an hour.
@@ -38,7 +38,7 @@ impl Default for CollectorConfig {
             prefetch_dead: NonZeroU16::new(16).expect("not 0"),
             quarantine_after: Duration::from_mins(1),
             look_every: Duration::from_mins(1),
-            keep: None,
+            keep: Keep::Forever,
             remove_after: Duration::from_mins(1),
             remove_every: Duration::from_hours(1),
         }

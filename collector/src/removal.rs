@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use homing_protocol::{Timestamp, chain};
-use homing_store::{Keep, Removed, StoreError, StoreUrl, kept, remove_old};
+use homing_store::{Keep, Removed, StoreUrl, remove_old};
 
 use crate::CollectorConfig;
 
@@ -37,16 +37,11 @@ impl Removal {
 
 fn remove_all(store: &StoreUrl, config: &CollectorConfig, ended: &Receiver<()>) {
     let mut pause = config.remove_after;
-    let mut said = false;
+    say_kept(store, config.keep);
     while goes_on(ended, pause) {
         pause = config.remove_every;
-        let removed = keep(store, config).and_then(|keep| {
-            if !std::mem::replace(&mut said, true) {
-                say_kept(store, keep, config);
-            }
-            let now = Timestamp::from(SystemTime::now());
-            remove_old(store, keep, now, |took| goes_on(ended, took))
-        });
+        let now = Timestamp::from(SystemTime::now());
+        let removed = remove_old(store, config.keep, now, |took| goes_on(ended, took));
         match removed {
             Ok(removed) if removed.is_nothing() => {}
             Ok(removed) => say_removed(store, &removed),
@@ -63,24 +58,14 @@ fn goes_on(ended: &Receiver<()>, pause: Duration) -> bool {
     ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout)
 }
 
-fn keep(store: &StoreUrl, config: &CollectorConfig) -> Result<Keep, StoreError> {
-    config.keep.map_or_else(|| kept(store), Ok)
-}
-
-fn say_kept(store: &StoreUrl, keep: Keep, config: &CollectorConfig) {
-    match (keep, config.keep) {
-        (Keep::For(time), _) => tracing::info!(
+fn say_kept(store: &StoreUrl, keep: Keep) {
+    if let Keep::For(time) = keep {
+        tracing::info!(
             store.url = %store,
             "payloads, outputs and errors are removed from {store} {} days after they were stored, \
              unless their batch is not finished (--keep, HOMING_COLLECTOR_KEEP)",
             time.as_secs() / (24 * 60 * 60),
-        ),
-        (Keep::Forever, Some(_)) => {}
-        (Keep::Forever, None) => tracing::info!(
-            store.url = %store,
-            "nothing is removed from {store}, which is older than the setting for that: \
-             --keep 90d, or HOMING_COLLECTOR_KEEP, removes what is older",
-        ),
+        );
     }
 }
 

@@ -27,23 +27,21 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Receives from those that are there, and from others once they are found;
+    /// Receives from the first, and from the others once they are found, which is
+    /// tried at once and again: what ails one of them is no reason to leave all.
     /// `prefetch` is shared out among them.
     ///
     /// # Errors
     ///
-    /// [`BrokerError`]: one cannot be received from.
+    /// [`BrokerError`]: the first cannot be received from.
     pub(crate) async fn open(
         broker: Arc<dyn Broker>,
         prefetch: NonZeroU16,
         look_every: Duration,
     ) -> Result<Self, BrokerError> {
         let there = broker.results_queues().await?;
-        let mut consumers = Vec::new();
-        for number in there.numbers() {
-            let source = Source::Results(number);
-            consumers.push(broker.consumer(source, share(prefetch, there)).await?);
-        }
+        let first = broker.consumer(Source::Results(0), share(prefetch, there));
+        let consumers = vec![first.await?];
         let (ready, found) = mpsc::channel(1);
         let look = Look {
             broker,
@@ -55,7 +53,7 @@ impl Results {
             consumers,
             found,
             // Ends once `found` is gone; `close` waits for it.
-            looking: tokio::spawn(look.go_on(there)),
+            looking: tokio::spawn(look.go_on()),
             is_held: false,
             turn: 0,
         })
@@ -180,11 +178,12 @@ struct Look {
 }
 
 impl Look {
-    async fn go_on(self, mut known: ResultsQueues) {
-        let mut said = false;
+    async fn go_on(self) {
+        let (mut known, mut said) = (ResultsQueues::ONE, false);
+        let mut pause = Duration::ZERO;
         loop {
             let look = async {
-                sleep(self.every).await;
+                sleep(pause).await;
                 self.look(&mut known).await
             };
             let looked = tokio::select! {
@@ -195,6 +194,7 @@ impl Look {
                 say_unread(error, known);
             }
             said = looked.is_err();
+            pause = self.every;
         }
     }
 

@@ -314,7 +314,7 @@ fn copy_all(
     for table in &TABLES {
         done += copy_table(dump, load, table, |copied| progress(done + copied, rows))?;
     }
-    load.finish(dump.keeps_all()?)?;
+    load.finish()?;
     let tasks = dump.count(&TABLES[0])?;
     Ok(Copied { tasks, rows })
 }

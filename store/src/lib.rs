@@ -62,7 +62,7 @@ pub use record::{
 };
 pub use repair::{Began, NewRun, Repairs, Turn};
 pub use replay::{Replayable, next_run};
-pub use retention::{Keep, Removed, kept, remove_old};
+pub use retention::{Keep, Removed, remove_old};
 pub use stats::{Counts, KindStats, Quantiles};
 pub use store::{Store, Watch};
 pub use url::{StoreUrl, UrlError};

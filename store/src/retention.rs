@@ -36,19 +36,13 @@ const SPAN_MIN: Duration = Duration::from_hours(24);
 const PARTITIONS: u32 = 12;
 
 /// How long content is kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Keep {
     /// For ever.
+    #[default]
     Forever,
     /// So long after it was stored, and then until it is removed.
     For(Duration),
-}
-
-impl Default for Keep {
-    /// 90 days.
-    fn default() -> Self {
-        Self::For(Duration::from_hours(90 * 24))
-    }
 }
 
 impl Keep {
@@ -129,24 +123,6 @@ impl Removed {
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// How long content is kept in a store, if nobody says: what [`Keep::default`] is,
-/// but for ever where there was something before a store knew of it.
-///
-/// # Errors
-///
-/// [`StoreError`]: the store cannot be read.
-pub fn kept(store: &StoreUrl) -> Result<Keep, StoreError> {
-    let keeps_all = match &store.0 {
-        Address::Sqlite(path) => sqlite::keeps_all(path)?,
-        Address::Postgres(address) => postgres::keeps_all(address)?,
-    };
-    Ok(if keeps_all {
-        Keep::Forever
-    } else {
-        Keep::default()
-    })
 }
 
 /// Removes what is old enough at `now`, beside whoever writes, in small steps that

@@ -122,8 +122,8 @@ impl AdminLink {
             results: there,
         };
         let refusal = match self.job {
-            Job::Apply(None) => self.apply(desk, there).await?,
-            Job::Apply(Some(wanted)) => match self.spread(desk, there, wanted).await? {
+            Job::Apply(None) => self.apply(desk).await?,
+            Job::Apply(Some(wanted)) => match self.spread(desk, wanted).await? {
                 Ok(there) => {
                     found.results = there;
                     None
@@ -165,11 +165,11 @@ impl AdminLink {
         }
     }
 
-    async fn apply(
-        &self,
-        desk: &mut Desk<'_>,
-        there: ResultsQueues,
-    ) -> Result<Option<BrokerError>, End> {
+    async fn apply(&self, desk: &mut Desk<'_>) -> Result<Option<BrokerError>, End> {
+        let (there, is_whole) = match results::survey(desk, &self.topology).await? {
+            Ok(found) => found,
+            Err(no) => return Ok(Some(self.error("queue `results`".to_owned(), no))),
+        };
         for exchange in self.topology.exchanges() {
             if let Err(no) = declare_exchange(desk, &exchange, false).await? {
                 return Ok(Some(
@@ -177,14 +177,15 @@ impl AdminLink {
                 ));
             }
         }
-        for queue in self.topology.queues() {
+        for queue in self.topology.queues_with(there) {
             if let Err(no) = declare_queue(desk, &queue, false).await? {
                 return Ok(Some(self.error(format!("queue `{}`", queue.name), no)));
             }
         }
         for binding in self.topology.bindings() {
             // Keys that are spread are bound, and not to be bound once more.
-            if there > ResultsQueues::ONE && binding.source == self.topology.results() {
+            let is_spread = is_whole && there > ResultsQueues::ONE;
+            if is_spread && binding.source == self.topology.results() {
                 continue;
             }
             if let Err(no) = bind(desk, &binding).await? {
@@ -199,7 +200,6 @@ impl AdminLink {
     async fn spread(
         &self,
         desk: &mut Desk<'_>,
-        there: ResultsQueues,
         wanted: ResultsQueues,
     ) -> Result<Result<ResultsQueues, BrokerError>, End> {
         if let Err(no) = results::lock(desk, &self.topology).await? {
@@ -209,7 +209,7 @@ impl AdminLink {
                 _ => self.error(format!("queue `{}`", self.topology.results_lock()), no),
             }));
         }
-        if let Some(refusal) = self.apply(desk, there).await? {
+        if let Some(refusal) = self.apply(desk).await? {
             return Ok(Err(refusal));
         }
         let spread = results::spread(desk, &self.topology, wanted).await?;
@@ -304,7 +304,7 @@ async fn depth(desk: &mut Desk<'_>, queue: String) -> Result<Depth, End> {
     })
 }
 
-async fn declare_exchange(
+pub(super) async fn declare_exchange(
     desk: &mut Desk<'_>,
     exchange: &Exchange,
     passive: bool,

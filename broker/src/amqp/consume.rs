@@ -208,6 +208,7 @@ impl ConsumeLink {
             generation
                 .call(session.channel.basic_cancel(cancel))
                 .await?;
+            session.heard();
             messages.close();
             while let Ok(message) = messages.try_recv() {
                 self.deliver(session, message)?;
@@ -313,12 +314,15 @@ impl ConsumeLink {
             }
             if receiving.is_none() && session.open() == 0 && said.is_empty() {
                 if wish == Wish::Stop {
-                    // A channel hands a quorum queue 32 answers at a time; those that
-                    // it keeps until they are on disk die with it, and what they were
-                    // for is run twice. Another subscription is confirmed after them,
-                    // and its end after the rest. What comes over it goes back. Lost
-                    // acks of outcomes cost nothing.
-                    if self.remedy == Remedy::Deliver || mem::replace(&mut is_settled, true) {
+                    // Acks that the channel keeps die with it, and their tasks run
+                    // twice. Another subscription is confirmed after those that the
+                    // queue has, and its end after the rest. What comes over it goes
+                    // back, and counts as delivered: so not without need, and not for
+                    // outcomes, of which acks may be lost.
+                    if self.remedy == Remedy::Deliver
+                        || session.is_sure()
+                        || mem::replace(&mut is_settled, true)
+                    {
                         return Ok(());
                     }
                     let subscribed = self.subscribe(1, generation, &session.channel, &mut events);

@@ -9,7 +9,9 @@
 //! Once `results.1` exists every key is bound to some queue: keys are bound to
 //! `results` before `results.1` is declared, and to a new queue before they are
 //! unbound from an old one. So whoever finds `results.1` need not bind any key,
-//! and must not: in two queues each outcome is twice the work.
+//! and must not: in two queues each outcome is twice the work. Unless somebody
+//! deleted a queue or the exchange, and bindings with it: then all keys are bound
+//! to `results`, since two queues are better than none.
 //!
 //! # Failure
 //!
@@ -23,7 +25,7 @@ use homing_faults::{Point, crash_point};
 use homing_protocol::topology::{Binding, Target, Topology};
 use homing_protocol::{KeyMove, RESULTS_QUEUES_MAX, ResultsQueues};
 
-use super::admin::{Desk, No, bind, declare_queue};
+use super::admin::{Desk, No, bind, declare_exchange, declare_queue};
 use super::generation::End;
 use super::session::passive;
 
@@ -56,6 +58,37 @@ pub(super) async fn count(
     Ok(Ok(there))
 }
 
+/// How many queues of outcomes there are, and whether none is missing below that
+/// number, nor their exchange: then every key is bound.
+pub(super) async fn survey(
+    desk: &mut Desk<'_>,
+    topology: &Topology,
+) -> Result<Result<(ResultsQueues, bool), No>, End> {
+    let (mut there, mut found) = (ResultsQueues::ONE, 0);
+    for number in 0..RESULTS_QUEUES_MAX {
+        let queue = topology.results_queue(number);
+        let ask = async |channel: &Channel| channel.queue_declare(passive(&queue)).await;
+        match desk.ask(ask).await? {
+            Ok(_) => {
+                there = ResultsQueues::new(number + 1).unwrap_or(there);
+                found += 1;
+            }
+            Err(No {
+                code: NOT_FOUND | DENIED,
+                ..
+            }) => {}
+            Err(no) => return Ok(Err(no)),
+        }
+    }
+    let mut is_whole = found == there.get();
+    for exchange in topology.exchanges() {
+        if exchange.name == topology.results() {
+            is_whole &= declare_exchange(desk, &exchange, true).await?.is_ok();
+        }
+    }
+    Ok(Ok((there, is_whole)))
+}
+
 /// Takes what only one connection at a time can have, until it is closed. Two that
 /// spread over different numbers of queues would undo each other's bindings, and
 /// a key could be bound to none.
@@ -82,8 +115,8 @@ pub(super) async fn spread(
             return Ok(Err((queue.name, no)));
         }
     }
-    let there = match count(desk, topology).await? {
-        Ok(there) => there,
+    let there = match survey(desk, topology).await? {
+        Ok((there, _)) => there,
         Err(no) => return Ok(Err((topology.results(), no))),
     };
     for one in wanted.moves(there) {

@@ -8,11 +8,16 @@ use super::acks::{Acks, Frame};
 use super::generation::{End, Generation};
 use crate::consumer::{Command, Token};
 
+/// Half of the commands that a channel hands to a quorum queue at a time.
+const SURE_MAX: usize = 16;
+
 /// The state of one connection.
 pub(super) struct Session {
     pub(super) channel: Channel,
     acks: Acks,
     frames: Vec<Frame>,
+    /// Frames since the queue last answered something.
+    unsure: usize,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -24,6 +29,7 @@ impl Session {
             channel,
             acks: Acks::new(),
             frames: Vec::new(),
+            unsure: 0,
             commands,
         };
         (session, said)
@@ -44,6 +50,19 @@ impl Session {
         self.acks.open()
     }
 
+    /// Takes note that the queue has answered something, and so has what was sent
+    /// before.
+    pub(super) const fn heard(&mut self) {
+        self.unsure = 0;
+    }
+
+    /// Whether the queue has all that was sent, or will have it even if the channel
+    /// ends now: that hands 32 commands at a time to a quorum queue, and keeps others
+    /// until those are on disk.
+    pub(super) const fn is_sure(&self) -> bool {
+        self.unsure <= SURE_MAX
+    }
+
     /// Sends these answers.
     pub(super) async fn answer(
         &mut self,
@@ -56,6 +75,7 @@ impl Session {
             }
         }
         self.acks.frames(&mut self.frames);
+        self.unsure += self.frames.len();
         crash_point(Point::LinkBeforeAck);
         for frame in self.frames.drain(..) {
             match frame {

@@ -164,10 +164,14 @@ impl Search<'_> {
             Ok(told) => told,
             Err(error) => return Found::Unknown(error.to_string()),
         };
+        let results = match self.link.broker.results_queues().await {
+            Ok(results) => results,
+            Err(error) => return Found::Unknown(error.to_string()),
+        };
         let topology = self.link.broker.topology();
         let (namespace, replies) = (topology.namespace(), topology.namespace().name("reply."));
         let mut queues: BTreeMap<_, _> = topology
-            .queues()
+            .queues_with(results)
             .into_iter()
             .map(|queue| (queue.name, None))
             .collect();

@@ -141,6 +141,8 @@ fn failure(error: &Error, address: &Address) -> StoreError {
         // A lock that is held for too long, deadlocks, statements that take too
         // long, no memory.
         "40001" | "40P01" | "55P03" | "57014" | "53200" => StoreError::Busy { store },
+        // Somebody took a partition away: the next writer makes it again.
+        "23514" if detail.contains("partition") => StoreError::Busy { store },
         code => match &code[..2] {
             "28" => StoreError::Denied { store, detail },
             "58" => StoreError::Disk { store, detail },

@@ -73,9 +73,8 @@ impl Load {
         }
     }
 
-    /// Makes a store of it: numbers go on after the last one. Whether it `keeps_all`
-    /// is as in the one that was copied.
-    pub(crate) fn finish(&self, keeps_all: bool) -> Result<(), StoreError> {
+    /// Makes a store of it: numbers go on after the last one.
+    pub(crate) fn finish(&self) -> Result<(), StoreError> {
         self.block_on(async |db| {
             db.batch(BEGIN).await?;
             let numbered = TABLES.iter().filter(|table| table.key == Some("number"));
@@ -93,10 +92,6 @@ impl Load {
                  WHERE name = 'inline_end'",
             )
             .await?;
-            if keeps_all {
-                db.batch("INSERT INTO meta VALUES ('keeps_all', 1) ON CONFLICT DO NOTHING")
-                    .await?;
-            }
             db.batch("COMMIT").await?;
             // Queries are slow before it, but not wrong, and the server does the same
             // by and by.

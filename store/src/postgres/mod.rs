@@ -53,7 +53,7 @@ pub(crate) use address::Address;
 pub(crate) use load::Load;
 pub(crate) use reads::Reads;
 pub(crate) use repair::Repairs;
-pub(crate) use retention::{keeps_all, remove_old};
+pub(crate) use retention::remove_old;
 pub(crate) use watch::Watch;
 pub(crate) use writer::Writer;
 

@@ -113,9 +113,11 @@ impl Removal<'_> {
         }
         self.removed.runs += emptied.len() as u64;
         if emptied.is_empty() {
-            // Unless it was opened again meanwhile.
+            // Unless it was opened again meanwhile, or there is more that is not old yet.
             let sql = format!(
-                "DELETE FROM held h WHERE h.batch = $1 AND {}",
+                "DELETE FROM held h WHERE h.batch = $1 AND {} AND NOT EXISTS (
+                     SELECT 1 FROM tasks t WHERE t.batch = h.batch AND t.content_at IS NULL
+                       AND {INLINE})",
                 finished("h.batch")
             );
             self.db.query(&sql, &[&batch]).await?;

@@ -5,6 +5,7 @@
 //! reads whatever it depends on.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use homing_protocol::{Digest, Payload, Run, Status, TaskId, Timestamp};
 
@@ -37,6 +38,20 @@ pub(crate) struct Repairs {
     note: RepairNote,
     /// Written with the first thing that is done.
     number: Option<i64>,
+}
+
+/// How long the server has to take back the turn.
+const BACK_TIME: Duration = Duration::from_secs(2);
+
+/// Gives back the turn to replay, which is not left to the server: it notices by and
+/// by that a connection has ended.
+impl Drop for Repairs {
+    fn drop(&mut self) {
+        let sql = "SELECT pg_advisory_unlock($1, $2)";
+        let back = self.session.query_one(sql, &[&LOCKS, &REPLAYING]);
+        // A connection that is gone gives it back as well.
+        let _gone = block_on(in_time(BACK_TIME, back));
+    }
 }
 
 impl Repairs {

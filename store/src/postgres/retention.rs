@@ -40,15 +40,8 @@ const REMOVING: i32 = 4;
 /// Rows that a step looks at: some milliseconds.
 pub(super) const STEP_ROWS: i64 = 1_000;
 
-/// Whether everything stays, unless somebody says otherwise.
-pub(crate) fn keeps_all(address: &Address) -> Result<bool, StoreError> {
-    let asked = block_on(in_time(WRITE_TIMEOUT, async {
-        let db = repair::open(address).await?;
-        let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'keeps_all')";
-        Columns::new(&db.query_one(sql, &[]).await?, 0).next()
-    }));
-    asked.map_err(|fault: Fault| fault.at(address))
-}
+/// What waits for readers while it has the turn to write lets others write soon.
+const SHORT_WAIT: &str = "SET LOCAL lock_timeout = '500ms'";
 
 /// Removes what is old enough at `now`.
 pub(crate) fn remove_old(
@@ -126,8 +119,13 @@ impl Removal<'_> {
             return Ok(());
         }
         self.begin().await?;
-        partition::make(&self.db, self.now, span, span).await?;
-        self.commit().await
+        self.db.batch(SHORT_WAIT).await?;
+        match partition::make(&self.db, self.now, span, span).await {
+            Ok(()) => self.commit().await,
+            // A writer makes it if it comes to that.
+            Err(fault) if fault.is_lock() => self.db.batch("ROLLBACK").await,
+            Err(fault) => Err(fault),
+        }
     }
 
     async fn partitions(&mut self, cutoff: Timestamp) -> Answer<Part> {
@@ -164,7 +162,7 @@ impl Removal<'_> {
 
     async fn drop(&self, number: i64) -> Answer<()> {
         self.begin().await?;
-        self.db.batch("SET LOCAL lock_timeout = '500ms'").await?;
+        self.db.batch(SHORT_WAIT).await?;
         partition::drop(&self.db, number).await?;
         self.commit().await
     }

@@ -119,7 +119,7 @@ pub(super) async fn begin_copy(db: &Session, mark: i64) -> Answer<bool> {
     ))
     .await?;
     let sql = "SELECT EXISTS (SELECT 1 FROM homing.log) OR EXISTS (SELECT 1 FROM homing.batches)
-        OR EXISTS (SELECT 1 FROM homing.dead_letters)";
+        OR EXISTS (SELECT 1 FROM homing.dead_letters) OR EXISTS (SELECT 1 FROM homing.tasks)";
     let is_used: bool = db.query_one(sql, &[]).await?.try_get(0)?;
     if !is_used {
         db.query("INSERT INTO homing.meta VALUES ('copying', $1)", &[&mark])

@@ -10,7 +10,6 @@ use super::columns;
 use super::fault::{Answer, Fault};
 use super::file;
 use super::lock::{self, Lock};
-use super::retention;
 use super::schema;
 use crate::copy::{Cell, TABLES, Table};
 use crate::error::StoreError;
@@ -87,12 +86,6 @@ impl Dump {
             Ok(i64::from_be_bytes(first))
         };
         mark().map_err(|fault| fault.at(&self.path))
-    }
-
-    /// Whether everything stays in it, unless somebody says otherwise.
-    pub(crate) fn keeps_all(&self) -> Result<bool, StoreError> {
-        let asked = retention::keeps_all_of(&self.connection);
-        asked.map_err(|fault| fault.at(&self.path))
     }
 
     /// How many rows a table has.

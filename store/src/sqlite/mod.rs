@@ -37,6 +37,6 @@ pub(crate) use dump::Dump;
 pub(crate) use lock::Standby;
 pub(crate) use reads::Reads;
 pub(crate) use repair::Repairs;
-pub(crate) use retention::{keeps_all, remove_old};
+pub(crate) use retention::remove_old;
 pub(crate) use watch::Watch;
 pub(crate) use writer::Writer;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::fault::Answer;
 use super::repair::{self, in_transaction};
-use super::{file, tail};
+use super::tail;
 use crate::error::StoreError;
 use crate::retention::{Keep, Removed, finished, removal_note};
 
@@ -28,18 +28,6 @@ const CONTENT: &str = "(error IS NOT NULL OR error_data IS NOT NULL OR payload I
 /// Takes them out.
 const EMPTIED: &str = "error = NULL, error_data = NULL, payload = NULL, output = NULL,
     output_derived = NULL, content_at = 0";
-
-/// Whether everything stays, unless somebody says otherwise.
-pub(crate) fn keeps_all(path: &Path) -> Result<bool, StoreError> {
-    let connection = file::open_reader(path)?;
-    keeps_all_of(&connection).map_err(|fault| fault.at(path))
-}
-
-/// The same of an open file.
-pub(super) fn keeps_all_of(db: &Connection) -> Answer<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'keeps_all')";
-    Ok(db.query_row(sql, [], |row| row.get(0))?)
-}
 
 /// Removes what is old enough at `now`.
 pub(crate) fn remove_old(
@@ -177,7 +165,11 @@ impl Removal<'_> {
                AND content_at IS NULL AND {CONTENT} AND {finished} ORDER BY position LIMIT ?4"
         );
         let empty = format!("UPDATE tasks SET {EMPTIED} WHERE position = ?1");
-        let forget = format!("DELETE FROM held WHERE batch = ?1 AND {finished}");
+        let forget = format!(
+            "DELETE FROM held WHERE batch = ?1 AND {finished} AND NOT EXISTS (
+                 SELECT 1 FROM tasks WHERE batch = ?1 AND content_at IS NULL AND {CONTENT}
+                   AND position <= (SELECT value FROM meta WHERE name = 'inline_removed'))"
+        );
         let mut after = 0;
         let (removed, done) = self.steps(|db| {
             let positions: Vec<i64> = db
@@ -189,7 +181,7 @@ impl Removal<'_> {
                 after = *position;
             }
             if positions.is_empty() {
-                // Unless it was opened again meanwhile.
+                // Unless it was opened again meanwhile, or there is more that is not old yet.
                 db.prepare_cached(&forget)?.execute([batch])?;
             }
             Ok((positions.len() as u64, !positions.is_empty()))

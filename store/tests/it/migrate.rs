@@ -5,7 +5,7 @@ use std::path::Path;
 
 use homing_protocol::{Run, Status};
 use homing_store::{
-    BatchRef, Entry, Filter, Keep, Position, Store, StoreError, StoreUrl, kept, remove_old,
+    BatchRef, Entry, Filter, Keep, Position, Store, StoreError, StoreUrl, remove_old,
 };
 use uuid::Uuid;
 
@@ -201,18 +201,16 @@ async fn everything_in_an_older_database_is_there_after_it_is_migrated() {
 }
 
 #[tokio::test]
-async fn what_an_older_database_has_goes_by_age_only_once_somebody_says_so() {
+async fn what_an_older_database_has_goes_by_age() {
     let fixture = old_in_postgres();
     let mut writer = fixture.writer();
     let later = at(200 * 24 * 60 * 60 * 1_000);
     let entry = Entry::Report(report(9, Status::Succeeded));
     writer.write(&[entry], later).unwrap();
 
-    let unasked = kept(&fixture.url()).unwrap();
     let keep = Keep::For(std::time::Duration::from_hours(24 * 90));
     let removed = remove_old(&fixture.url(), keep, later, |_| true).unwrap();
 
-    assert_eq!(unasked, Keep::Forever);
     // The one in a batch that is not finished stays.
     assert_eq!(removed.runs, 2);
     let store = fixture.store().await;
@@ -246,12 +244,4 @@ async fn whoever_might_read_an_older_database_may_read_it_migrated() {
     fixture.sql(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
     assert_eq!(listed.unwrap().len(), 3);
     assert_eq!(log.unwrap().records.len(), 3);
-}
-
-#[test]
-fn an_older_file_keeps_everything_unless_somebody_says_otherwise() {
-    let fixture = old();
-    drop(fixture.writer());
-
-    assert_eq!(kept(&fixture.url()).unwrap(), Keep::Forever);
 }

@@ -8,7 +8,7 @@ use homing_protocol::{
     BatchEvent, BatchId, BatchRecord, DeadLetter, IdSum, Report, Status, Timestamp,
 };
 use homing_store::{
-    BatchRef, DeadFilter, Entry, Filter, Keep, Position, Removed, StoreError, Writer, copy, kept,
+    BatchRef, DeadFilter, Entry, Filter, Keep, Position, Removed, StoreError, Writer, copy,
     remove_old,
 };
 use uuid::Uuid;
@@ -118,7 +118,6 @@ async fn what_is_kept_for_ever_stays(on: On) {
     assert!(removed.is_nothing());
     let record = fixture.store().await.record(task(1)).await.unwrap();
     assert_eq!(record.unwrap().report, report(1, Status::Succeeded));
-    assert_eq!(kept(&fixture.url()).unwrap(), Keep::default());
 }
 
 async fn counts_and_audits_are_as_before(on: On) {
@@ -552,5 +551,4 @@ async fn what_was_removed_stays_removed_in_a_copy_and_the_rest_goes_in_its_turn(
     assert_eq!(young.report, report(2, Status::Failed));
     assert!(later.removed);
     assert_eq!((removed.runs, removed.attempts), (2, 1), "{removed:?}");
-    assert_eq!(kept(&to.url()).unwrap(), Keep::default());
 }

@@ -244,7 +244,7 @@ async fn a_collector_removes_what_is_old_and_takes_nothing_for_new() {
     const TASKS: u64 = 200;
     let world = World::start().await;
     let config = CollectorConfig {
-        keep: Some(Keep::For(Duration::from_millis(1))),
+        keep: Keep::For(Duration::from_millis(1)),
         remove_after: Duration::ZERO,
         remove_every: Duration::from_millis(1),
         ..CollectorConfig::default()

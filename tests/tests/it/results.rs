@@ -9,7 +9,7 @@ use homing_protocol::topology::RESULT_KEYS;
 use homing_protocol::{ResultsQueues, Status, TaskId};
 use homing_store::{Store, StoreUrl};
 use homing_tests::kind::Echo;
-use homing_tests::{Books, Database, Follower, HOMING, Process, World, eventually};
+use homing_tests::{Books, Database, Follower, HOMING, Process, Raw, World, eventually};
 
 use crate::collector::{envelope, message, report};
 
@@ -113,6 +113,36 @@ async fn each_key_leads_to_one_queue_and_apply_without_a_number_leaves_it_so() {
     apply(&world, "3").await;
     publish_with_each_key(&world).await;
     assert_eq!(depths(&world).await, [214, 213, 213, 128]);
+}
+
+/// Somebody who deletes a queue deletes the bindings of its keys.
+#[tokio::test]
+async fn apply_after_a_queue_was_deleted_by_hand_leaves_no_key_without_a_queue() {
+    let world = World::start().await;
+    apply(&world, "4").await;
+    for gone in [0, 2] {
+        let queue = world.topology().results_queue(gone);
+        Raw::connect(&World::broker_url())
+            .await
+            .delete_queue(&queue)
+            .await;
+
+        let applied = world.homing(&["topology", "apply"]).await;
+
+        assert_eq!(applied.code, 0, "{applied:?}");
+        // Each is confirmed, which no key without a queue is.
+        publish_with_each_key(&world).await;
+        assert_eq!(world.homing(&["topology", "check"]).await.code, 0);
+        apply(&world, "4").await;
+    }
+    let before = depths(&world).await;
+    publish_with_each_key(&world).await;
+    let after = depths(&world).await;
+    let each = after
+        .iter()
+        .zip(before)
+        .map(|(after, before)| after - before);
+    assert_eq!(each.collect::<Vec<_>>(), [64; 4]);
 }
 
 #[tokio::test]

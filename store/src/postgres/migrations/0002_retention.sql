@@ -75,9 +75,6 @@ INSERT INTO homing.meta
 SELECT 'inline_end', coalesce(max(position), 0) FROM homing.tasks;
 INSERT INTO homing.meta VALUES ('inline_removed', 0);
 
--- What is stored by now stays for ever, unless somebody says how long.
-INSERT INTO homing.meta SELECT 'keeps_all', 1 WHERE EXISTS (SELECT 1 FROM homing.log_0);
-
 CREATE OR REPLACE VIEW homing.outcomes AS
 SELECT
     t.position,

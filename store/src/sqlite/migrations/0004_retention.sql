@@ -10,6 +10,3 @@ CREATE TABLE held (
 -- The content of rows of `tasks` up to `inline_removed` is removed, but that of
 -- batches in `held`.
 INSERT INTO meta VALUES ('inline_removed', 0);
-
--- What is stored by now stays for ever, unless somebody says how long.
-INSERT INTO meta SELECT 'keeps_all', 1 WHERE EXISTS (SELECT 1 FROM log);
