@@ -227,6 +227,15 @@ impl ConsumeLink {
         Ok(wish)
     }
 
+    /// Whether the connection may end now that everything is answered. Acks that the
+    /// channel keeps die with it, and their tasks run twice. Another subscription is
+    /// confirmed after those that the queue has, and its end after the rest. What
+    /// comes over it goes back, and counts as delivered: so not without need, and not
+    /// for outcomes, of which acks may be lost.
+    fn may_end(&self, session: &Session) -> bool {
+        self.remedy == Remedy::Deliver || session.is_sure()
+    }
+
     fn receives(&self, wish: Wish) -> bool {
         wish == Wish::Receive && !self.share.is_paused()
     }
@@ -314,15 +323,7 @@ impl ConsumeLink {
             }
             if receiving.is_none() && session.open() == 0 && said.is_empty() {
                 if wish == Wish::Stop {
-                    // Acks that the channel keeps die with it, and their tasks run
-                    // twice. Another subscription is confirmed after those that the
-                    // queue has, and its end after the rest. What comes over it goes
-                    // back, and counts as delivered: so not without need, and not for
-                    // outcomes, of which acks may be lost.
-                    if self.remedy == Remedy::Deliver
-                        || session.is_sure()
-                        || mem::replace(&mut is_settled, true)
-                    {
+                    if self.may_end(&session) || mem::replace(&mut is_settled, true) {
                         return Ok(());
                     }
                     let subscribed = self.subscribe(1, generation, &session.channel, &mut events);

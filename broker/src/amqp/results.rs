@@ -44,14 +44,9 @@ pub(super) async fn count(
 ) -> Result<Result<ResultsQueues, No>, End> {
     let mut there = ResultsQueues::ONE;
     for number in 1..RESULTS_QUEUES_MAX {
-        let queue = topology.results_queue(number);
-        let ask = async |channel: &Channel| channel.queue_declare(passive(&queue)).await;
-        match desk.ask(ask).await? {
-            Ok(_) => there = ResultsQueues::new(number + 1).unwrap_or(there),
-            Err(No {
-                code: NOT_FOUND | DENIED,
-                ..
-            }) => break,
+        match is_there(desk, topology, number).await? {
+            Ok(true) => there = ResultsQueues::new(number + 1).unwrap_or(there),
+            Ok(false) => break,
             Err(no) => return Ok(Err(no)),
         }
     }
@@ -66,17 +61,12 @@ pub(super) async fn survey(
 ) -> Result<Result<(ResultsQueues, bool), No>, End> {
     let (mut there, mut found) = (ResultsQueues::ONE, 0);
     for number in 0..RESULTS_QUEUES_MAX {
-        let queue = topology.results_queue(number);
-        let ask = async |channel: &Channel| channel.queue_declare(passive(&queue)).await;
-        match desk.ask(ask).await? {
-            Ok(_) => {
+        match is_there(desk, topology, number).await? {
+            Ok(true) => {
                 there = ResultsQueues::new(number + 1).unwrap_or(there);
                 found += 1;
             }
-            Err(No {
-                code: NOT_FOUND | DENIED,
-                ..
-            }) => {}
+            Ok(false) => {}
             Err(no) => return Ok(Err(no)),
         }
     }
@@ -87,6 +77,24 @@ pub(super) async fn survey(
         }
     }
     Ok(Ok((there, is_whole)))
+}
+
+/// Whether there is a queue of this number, as far as this user may know.
+async fn is_there(
+    desk: &mut Desk<'_>,
+    topology: &Topology,
+    number: u16,
+) -> Result<Result<bool, No>, End> {
+    let queue = topology.results_queue(number);
+    let ask = async |channel: &Channel| channel.queue_declare(passive(&queue)).await;
+    Ok(match desk.ask(ask).await? {
+        Ok(_) => Ok(true),
+        Err(No {
+            code: NOT_FOUND | DENIED,
+            ..
+        }) => Ok(false),
+        Err(no) => Err(no),
+    })
 }
 
 /// Takes what only one connection at a time can have, until it is closed. Two that
