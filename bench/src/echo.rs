@@ -73,14 +73,14 @@ impl Task for Sleep {
     type Error = AnyError;
 }
 
-/// The same, after some milliseconds of work for one core.
+/// The same, after some tens of milliseconds of work for one core.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Spin(Echo);
 
 impl Spin {
     /// Steps of the work, each of which needs the one before.
-    const STEPS: u64 = 4_000_000;
+    const STEPS: u64 = 25_000_000;
 
     /// The task with this number.
     pub fn new(number: u64) -> Self {

@@ -1,3 +1,4 @@
+use std::mem;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +18,12 @@ pub(crate) enum Answer {
 }
 
 /// What a consumer's handles say to its link.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Command {
     /// The answer to the delivery `tag` of one connection.
     Answer(u64, Answer),
-    /// One part of it is done with.
-    Part(u64),
+    /// So many parts of it are done with.
+    Parts(u64, usize),
 }
 
 /// A message from a broker, and the right to answer for it.
@@ -34,15 +35,15 @@ pub struct Delivery {
     pub token: Token,
 }
 
-/// The right to answer for a delivery, or for one part of it.
+/// The right to answer for a delivery, or for parts of it.
 ///
 /// Dropped, the delivery goes back to its queue.
 #[derive(Debug)]
 pub struct Token {
     lease: Arc<Lease>,
     settled: bool,
-    /// Whether there are others.
-    is_part: bool,
+    /// How many parts it stands for; 0 if there are no others.
+    parts: usize,
 }
 
 /// A delivery without an answer. The last token of it that goes gives the
@@ -65,7 +66,7 @@ impl Token {
                 requeue: AtomicBool::new(false),
             }),
             settled: false,
-            is_part: false,
+            parts: 0,
         }
     }
 
@@ -89,12 +90,13 @@ impl Token {
     /// Panics if `parts` is 0: there would be nobody to answer.
     pub fn split(mut self, parts: usize) -> Vec<Self> {
         assert!(parts > 0, "a delivery has at least one task");
-        self.is_part = parts > 1;
+        let each = usize::from(parts > 1);
+        self.parts = each;
         let mut tokens: Vec<_> = (1..parts)
             .map(|_| Self {
                 lease: Arc::clone(&self.lease),
                 settled: false,
-                is_part: true,
+                parts: each,
             })
             .collect();
         tokens.push(self);
@@ -165,6 +167,23 @@ impl Token {
     pub fn ack(mut self, _proof: &impl Proof) {
         self.settled = true;
     }
+
+    /// Acks many: of parts of a delivery that stand together its link hears once.
+    pub(crate) fn ack_all(tokens: Vec<Self>, proof: &impl Proof) {
+        let mut tokens = tokens.into_iter().peekable();
+        while let Some(mut token) = tokens.next() {
+            while let Some(next) = tokens.next_if(|next| Arc::ptr_eq(&next.lease, &token.lease)) {
+                token.join(next);
+            }
+            token.ack(proof);
+        }
+    }
+
+    /// Makes another of the same delivery a part of this one.
+    fn join(&mut self, mut other: Self) {
+        self.parts += mem::take(&mut other.parts);
+        other.settled = true;
+    }
 }
 
 impl Drop for Token {
@@ -172,9 +191,10 @@ impl Drop for Token {
         if !self.settled {
             self.lease.requeue.store(true, Ordering::Release);
         }
-        if self.is_part {
+        if self.parts > 0 {
+            let parts = Command::Parts(self.lease.tag, self.parts);
             // As below.
-            let _gone = self.lease.commands.send(Command::Part(self.lease.tag));
+            let _gone = self.lease.commands.send(parts);
         }
     }
 }
@@ -346,5 +366,41 @@ impl Consumer {
     pub async fn close(mut self) {
         self.stop();
         let _ended = (&mut self.ended).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Shown;
+
+    impl Proof for Shown {}
+
+    fn said(commands: &mut mpsc::UnboundedReceiver<Command>) -> Vec<Command> {
+        std::iter::from_fn(|| commands.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn parts_that_are_acked_together_are_told_together() {
+        let (link, mut commands) = mpsc::unbounded_channel();
+        let mut of_one = Token::new(1, link.clone()).split(3);
+        let mut of_two = Token::new(2, link.clone()).split(2);
+        let left = of_one.pop().unwrap();
+        of_one.push(Token::new(3, link));
+        of_one.append(&mut of_two);
+
+        Token::ack_all(of_one, &Shown);
+
+        let told = [
+            Command::Parts(1, 2),
+            Command::Answer(3, Answer::Ack),
+            Command::Parts(2, 2),
+            Command::Answer(2, Answer::Ack),
+        ];
+        assert_eq!(said(&mut commands), told);
+        drop(left);
+        let told = [Command::Parts(1, 1), Command::Answer(1, Answer::Requeue)];
+        assert_eq!(said(&mut commands), told);
     }
 }

@@ -276,8 +276,6 @@ pub struct Replaced {
 impl Replaced {
     /// Takes the deliveries off their queues.
     pub fn ack(self) {
-        for token in self.tokens {
-            token.ack(&self.proof);
-        }
+        Token::ack_all(self.tokens, &self.proof);
     }
 }

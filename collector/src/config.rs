@@ -7,7 +7,7 @@ use homing_store::Keep;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CollectorConfig {
     /// Deliveries of outcomes the broker may send ahead of the commits, by
-    /// default 256. Under load each carries up to 64 outcomes, so that is what
+    /// default 256. Under load each carries up to 128 outcomes, so that is what
     /// several groups hold; with outputs of 4 MiB, the most there may be, it is
     /// 1 GiB of memory. Several queues of outcomes share it.
     pub prefetch: NonZeroU16,

@@ -55,6 +55,7 @@ mod eventually;
 mod handler;
 mod registry;
 mod settle;
+mod sprint;
 mod triage;
 mod turns;
 mod worker;

@@ -39,9 +39,9 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     sleep: u64,
 
-    /// Tasks of each run of tasks that keep a core busy for some milliseconds, by
+    /// Tasks of each run of tasks that keep a core busy for some 40 ms, by
     /// one worker process and by two; 0 leaves it out
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(long, value_name = "N", default_value_t = 400)]
     spin: u64,
 
     /// Lone tasks of each round, stored and awaited; 0 leaves them out

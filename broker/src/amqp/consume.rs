@@ -176,7 +176,7 @@ impl ConsumeLink {
     ) -> Result<(), End> {
         for command in &*commands {
             match command {
-                Command::Part(tag) => self.share.lessened(*tag),
+                Command::Parts(tag, parts) => self.share.lessened(*tag, *parts),
                 Command::Answer(tag, answer) => {
                     self.share.answered(*tag);
                     if *answer == Answer::Ack {

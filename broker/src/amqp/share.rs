@@ -102,13 +102,13 @@ impl Share {
         }
     }
 
-    /// Takes note that a task of a delivery is done with.
-    pub(super) fn lessened(&mut self, tag: u64) {
-        if let Some((_, left)) = self.bundles.get_mut(&tag)
-            && *left > 1
-        {
-            *left -= 1;
-            self.left -= 1;
+    /// Takes note that so many tasks of a delivery are done with.
+    pub(super) fn lessened(&mut self, tag: u64, tasks: usize) {
+        if let Some((_, left)) = self.bundles.get_mut(&tag) {
+            // The last one is done with once there is an answer.
+            let less = tasks.min(*left - 1);
+            *left -= less;
+            self.left -= less;
         }
     }
 
@@ -340,7 +340,7 @@ mod tests {
         assert!(share.is_paused());
         (3..=32).for_each(|tag| share.answered(tag));
         for tag in 1..=2 {
-            (1..100).for_each(|_| share.lessened(tag));
+            share.lessened(tag, 99);
         }
 
         share.weigh();
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(share.messages(), 2);
         // Two others come, and of them one task is left as well.
         (33..=34).for_each(|tag| share.delivered(tag, 100));
-        (33..=34).for_each(|tag| (1..100).for_each(|_| share.lessened(tag)));
+        (33..=34).for_each(|tag| (1..100).for_each(|_| share.lessened(tag, 1)));
         share.weigh();
         assert!(share.messages() > 2);
     }

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::sync::Arc;
 
 use homing_broker::{Broker, Consumer, Delivery, Source, Token};
@@ -11,9 +12,12 @@ use super::bundle::Bundle;
 use super::ending::Cause;
 use super::{Engine, mint, now};
 use crate::error::RunError;
+use crate::registry::KindEntry;
+use crate::sprint::give_way;
 use crate::triage::{self, Sight, Triage, Whole};
 
-/// Most deliveries taken from a link at once.
+/// Most deliveries taken from a link at once, and most tasks of one dealt with before
+/// others have their turn.
 const TAKEN_MAX: usize = 64;
 
 /// One task of a delivery, with the right to answer for it.
@@ -71,10 +75,13 @@ pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: Queu
             return;
         }
         for delivery in deliveries.drain(..) {
-            let (engine, queue) = (Arc::clone(&engine), Arc::clone(&queue));
-            let tracker = engine.deliveries.clone();
-            tracker.spawn(engine.take(delivery, queue));
+            let is_alone = delivery.received.tasks() == 1;
+            let entry = engine.entry(&delivery.received).filter(|_| is_alone);
+            let dealing = Arc::clone(&engine).take(delivery, Arc::clone(&queue));
+            engine.go(entry, dealing);
         }
+        // Others have their turn on this thread.
+        give_way().await;
     }
     drop(engine);
     consumer.close().await;
@@ -145,7 +152,10 @@ impl Engine {
         }
         let tokens = token.split(identity.tasks.len());
         let bundle = Arc::new(Bundle::default());
-        for (envelope, token) in identity.tasks.into_iter().zip(tokens) {
+        for (number, (envelope, token)) in identity.tasks.into_iter().zip(tokens).enumerate() {
+            if number % TAKEN_MAX == TAKEN_MAX - 1 {
+                give_way().await;
+            }
             let (triage, returns) = self.triage(&envelope, &received, &queue);
             let task = Box::new(TaskDelivery {
                 envelope,
@@ -157,8 +167,21 @@ impl Engine {
                 bundle: Some(Arc::clone(&bundle)),
             });
             let engine = Arc::clone(&self);
-            self.deliveries
-                .spawn(async move { engine.attend(task, triage).await });
+            let dealing = async move { engine.attend(task, triage).await };
+            self.go(self.entry(&received), dealing);
+        }
+    }
+
+    /// What is known of the kind that a delivery names.
+    fn entry(&self, received: &Received) -> Option<&KindEntry> {
+        self.kinds.get(received.properties.kind.as_deref()?)
+    }
+
+    /// Deals with a delivery, or a task of one, of this kind.
+    fn go(&self, entry: Option<&KindEntry>, dealing: impl Future<Output = ()> + Send + 'static) {
+        match entry {
+            Some(entry) => entry.sprint.go(&self.deliveries, dealing),
+            None => drop(self.deliveries.spawn(dealing)),
         }
     }
 

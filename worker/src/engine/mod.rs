@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each delivery is one tokio task from [`intake`] to its ack, except that an
-//! outcome is handed to the [`outbox`], which lets many travel together.
+//! outcome is handed to the [`outbox`], which lets many travel together, and that
+//! those whose attempts take no time need none ([`sprint`](crate::sprint)).
 //!
 //! # Invariants
 //!
