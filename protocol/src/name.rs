@@ -1,6 +1,5 @@
 //! Names that people choose, checked once, where they enter.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -30,12 +29,6 @@ impl TaskKind {
 
     /// The name as it is on the wire.
     pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for TaskKind {
-    fn borrow(&self) -> &str {
         &self.0
     }
 }

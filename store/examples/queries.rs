@@ -24,12 +24,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dead = Filter::all().kind(kind.clone()).statuses([Status::Dead]);
     let recent = Filter::all().since(page[0].stored_at);
     let of_kind = Filter::all().kind(kind);
+    let batch = page.iter().find_map(|record| record.report.batch);
+    let of_batch = batch.map_or(Filter::all(), |batch| Filter::all().batch(batch));
+    let dead_of_batch = of_batch.clone().statuses([Status::Dead]);
 
     measure("show", times, || store.task(task)).await?;
     measure("list", times, || store.list(&all, 50)).await?;
     measure("list --kind", times, || store.list(&of_kind, 50)).await?;
     measure("list --problems", times, || store.list(&problems, 50)).await?;
     measure("list --kind --status dead", times, || store.list(&dead, 50)).await?;
+    measure("list --batch", times, || store.list(&of_batch, 50)).await?;
+    measure("list --batch --status dead", times, || {
+        store.list(&dead_of_batch, 50)
+    })
+    .await?;
     measure("list --since", times, || store.list(&recent, 50)).await?;
     measure("tail --from the middle", times, || {
         store.tail(&middle, &all, 50)

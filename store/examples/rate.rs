@@ -38,7 +38,7 @@ fn round(url: &StoreUrl, group: u32, groups: u32) -> Result<Duration, Box<dyn st
         return Err("another collector has it".into());
     };
     let entries: Vec<Vec<Entry>> = (0..groups)
-        .map(|_| (0..group).map(|_| Entry::Report(report())).collect())
+        .map(|_| (0..group).map(|row| Entry::Report(report(row))).collect())
         .collect();
     let since = Instant::now();
     for entries in &entries {
@@ -47,11 +47,20 @@ fn round(url: &StoreUrl, group: u32, groups: u32) -> Result<Duration, Box<dyn st
     Ok(since.elapsed())
 }
 
-/// What an echo of a small task comes to.
-fn report() -> Report {
+/// Of so many rows one fails.
+const FAILS: u32 = 500;
+
+/// What an echo of a small task comes to, as a row of a batch.
+fn report(row: u32) -> Report {
     let kind = "demo.echo".to_owned();
     let (task, digest) = (Uuid::now_v7().into(), Digest::of(b"{\"n\":1}"));
-    let mut report = Report::bare(task, Run::FIRST, kind, Status::Succeeded, digest);
+    let status = match row % FAILS {
+        0 => Status::Failed,
+        _ => Status::Succeeded,
+    };
+    let mut report = Report::bare(task, Run::FIRST, kind, status, digest);
+    report.batch = Some(Uuid::from_u128(1).into());
+    report.row = Some(u64::from(row));
     report.attempt = 1;
     report.attempts_max = 5;
     report.attempt_id = Some(Uuid::now_v7().into());
@@ -60,6 +69,10 @@ fn report() -> Report {
     report.run_us = 300;
     report.worker = "host:1".to_owned();
     report.content_type = ContentType::Json;
-    report.output = Some((&b"{\"n\":1}"[..]).into());
+    let data = Some((&b"{\"n\":1}"[..]).into());
+    match status {
+        Status::Succeeded => report.output = data,
+        _ => (report.payload, report.error) = (data, Some("no luck".to_owned())),
+    }
     report
 }

@@ -55,7 +55,6 @@ mod eventually;
 mod handler;
 mod registry;
 mod settle;
-mod sprint;
 mod triage;
 mod turns;
 mod worker;

@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 use crate::config::{ConfigError, ConfigProblem, WorkerConfig};
 use crate::error::RunError;
 use crate::handler::Handler;
-use crate::sprint::Sprint;
 
 /// The handlers of a worker, by kind.
 ///
@@ -28,8 +27,6 @@ pub(crate) struct KindEntry {
     pub(crate) room: Option<Arc<Semaphore>>,
     /// How long a delivery may have been here when an attempt is started.
     pub(crate) held_max: Duration,
-    /// Whether attempts take no time.
-    pub(crate) sprint: Sprint,
 }
 
 /// The kinds a running worker knows.
@@ -69,7 +66,6 @@ impl Registry {
                 held_max: config
                     .held_max(policy.attempt_timeout())
                     .unwrap_or_default(),
-                sprint: Sprint::default(),
             };
             (kind, entry)
         });

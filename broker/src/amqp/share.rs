@@ -5,14 +5,19 @@
 //! began with; what came over an earlier one does not count. So the number is
 //! changed by another subscription, after what is left to do of what is here: with
 //! more than twice the tasks nothing comes until they are few enough, then fewer
-//! messages; with all messages here and room for more tasks, more messages. As
-//! long as each carries one task nothing is ever changed.
+//! messages; with all messages here and room for more tasks, more messages. It
+//! begins with few, since each of the first may carry a thousand tasks. As long as
+//! each carries one nothing is changed once the prefetch is reached.
 
 use std::collections::HashMap;
 
 /// Messages that are asked for at least: the next is there when the one before
 /// is done.
 const MESSAGES_MIN: u16 = 2;
+
+/// Messages that are asked for at most before it is known what they carry: with a
+/// thousand, a queue of bundles of 128 filled half a gigabyte.
+const MESSAGES_FIRST: u16 = 64;
 
 /// By how much the number grows at most, at a time: what comes next may carry
 /// more than what is here.
@@ -45,7 +50,7 @@ impl Share {
     pub(super) fn new(prefetch: u16) -> Self {
         Self {
             prefetch,
-            messages: prefetch,
+            messages: prefetch.min(MESSAGES_FIRST),
             paused: false,
             last: 0,
             before: 0,
@@ -254,15 +259,22 @@ mod tests {
     }
 
     #[test]
-    fn of_single_tasks_as_many_messages_are_asked_for_as_tasks_and_once() {
-        for prefetch in [1, 2, 1_000, u16::MAX] {
+    fn of_single_tasks_as_many_messages_are_asked_for_as_tasks_after_few_steps() {
+        for (prefetch, steps) in [(1, 1), (2, 1), (64, 1), (1_000, 4), (u16::MAX, 7)] {
             let mut consumer = Consumer::new(prefetch);
 
-            consumer.work(100, || 1);
+            consumer.work(2 * usize::from(prefetch), || 1);
 
             assert_eq!(consumer.asked, Some(prefetch));
             assert_eq!(consumer.tasks(), usize::from(prefetch));
-            assert_eq!(consumer.subscriptions, 1);
+            assert_eq!(consumer.subscriptions, steps);
+        }
+    }
+
+    #[test]
+    fn before_it_is_known_what_messages_carry_few_are_asked_for() {
+        for (prefetch, first) in [(8, 8), (64, 64), (1_000, 64)] {
+            assert_eq!(Share::new(prefetch).messages(), first);
         }
     }
 

@@ -14,9 +14,10 @@ use super::session::{BEGIN, Session};
 
 /// The steps from an empty schema to the newest. A step is never changed once it
 /// was in a release; a change is a further step.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_store.sql"),
     include_str!("migrations/0002_retention.sql"),
+    include_str!("migrations/0003_other.sql"),
 ];
 
 /// The schema after all steps.

@@ -156,12 +156,20 @@ fn newest(db: &Connection, filter: &Filter) -> Answer<(Matching, &'static str)> 
         let first = first_since(db, "tasks", since)?;
         matching.add("t.position >= ?", first.into());
     }
-    let order = if matching.uses_other(filter) {
-        "INDEXED BY tasks_other"
-    } else {
-        ""
-    };
-    Ok((matching, order))
+    Ok((matching, index(filter)))
+}
+
+/// The index by which to find what did not succeed, if only that is asked for: SQLite
+/// does not know that it is little.
+fn index(filter: &Filter) -> &'static str {
+    if filter.statuses.is_empty() || succeeds(filter) {
+        return "";
+    }
+    match (filter.batch, &filter.kind) {
+        (Some(_), _) => "INDEXED BY tasks_other_batch",
+        (None, Some(KindPattern::Is(_))) => "INDEXED BY tasks_other_kind",
+        (None, _) => "INDEXED BY tasks_other",
+    }
 }
 
 /// A filter as SQL.
@@ -205,12 +213,6 @@ impl Matching {
     pub(super) fn add(&mut self, condition: &str, value: Value) {
         self.all.push(condition.to_owned());
         self.values.push(value);
-    }
-
-    /// Whether the index on statuses other than `succeeded` is the best one.
-    fn uses_other(&self, filter: &Filter) -> bool {
-        let narrow = filter.batch.is_some() || matches!(filter.kind, Some(KindPattern::Is(_)));
-        !narrow && !filter.statuses.is_empty() && !succeeds(filter)
     }
 
     pub(super) fn sql(&self) -> String {

@@ -124,7 +124,6 @@ impl Engine {
         let held = self.watchdog.hold(task, begun, self.config.grace);
         let executed = held.run(attempt).await;
         let past = begun.ended();
-        entry.sprint.ended(past.ran);
         let Some(task) = held.take() else {
             // It came to an end after all, but was given up before.
             return;

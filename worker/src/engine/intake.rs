@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::sync::Arc;
 
 use homing_broker::{Broker, Consumer, Delivery, Source, Token};
@@ -12,12 +11,9 @@ use super::bundle::Bundle;
 use super::ending::Cause;
 use super::{Engine, mint, now};
 use crate::error::RunError;
-use crate::registry::KindEntry;
-use crate::sprint::give_way;
 use crate::triage::{self, Sight, Triage, Whole};
 
-/// Most deliveries taken from a link at once, and most tasks of one dealt with before
-/// others have their turn.
+/// Most deliveries taken from a link at once.
 const TAKEN_MAX: usize = 64;
 
 /// One task of a delivery, with the right to answer for it.
@@ -75,13 +71,10 @@ pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: Queu
             return;
         }
         for delivery in deliveries.drain(..) {
-            let is_alone = delivery.received.tasks() == 1;
-            let entry = engine.entry(&delivery.received).filter(|_| is_alone);
-            let dealing = Arc::clone(&engine).take(delivery, Arc::clone(&queue));
-            engine.go(entry, dealing);
+            let (engine, queue) = (Arc::clone(&engine), Arc::clone(&queue));
+            let tracker = engine.deliveries.clone();
+            tracker.spawn(engine.take(delivery, queue));
         }
-        // Others have their turn on this thread.
-        give_way().await;
     }
     drop(engine);
     consumer.close().await;
@@ -152,10 +145,7 @@ impl Engine {
         }
         let tokens = token.split(identity.tasks.len());
         let bundle = Arc::new(Bundle::default());
-        for (number, (envelope, token)) in identity.tasks.into_iter().zip(tokens).enumerate() {
-            if number % TAKEN_MAX == TAKEN_MAX - 1 {
-                give_way().await;
-            }
+        for (envelope, token) in identity.tasks.into_iter().zip(tokens) {
             let (triage, returns) = self.triage(&envelope, &received, &queue);
             let task = Box::new(TaskDelivery {
                 envelope,
@@ -167,21 +157,8 @@ impl Engine {
                 bundle: Some(Arc::clone(&bundle)),
             });
             let engine = Arc::clone(&self);
-            let dealing = async move { engine.attend(task, triage).await };
-            self.go(self.entry(&received), dealing);
-        }
-    }
-
-    /// What is known of the kind that a delivery names.
-    fn entry(&self, received: &Received) -> Option<&KindEntry> {
-        self.kinds.get(received.properties.kind.as_deref()?)
-    }
-
-    /// Deals with a delivery, or a task of one, of this kind.
-    fn go(&self, entry: Option<&KindEntry>, dealing: impl Future<Output = ()> + Send + 'static) {
-        match entry {
-            Some(entry) => entry.sprint.go(&self.deliveries, dealing),
-            None => drop(self.deliveries.spawn(dealing)),
+            self.deliveries
+                .spawn(async move { engine.attend(task, triage).await });
         }
     }
 

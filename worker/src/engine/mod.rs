@@ -8,8 +8,7 @@
 //! ```
 //!
 //! Each delivery is one tokio task from [`intake`] to its ack, except that an
-//! outcome is handed to the [`outbox`], which lets many travel together, and that
-//! those whose attempts take no time need none ([`sprint`](crate::sprint)).
+//! outcome is handed to the [`outbox`], which lets many travel together.
 //!
 //! # Invariants
 //!
