@@ -89,7 +89,7 @@ async fn a_filter_keeps_what_matches_all_of_it(on: On) {
         (image(), vec![3, 2, 1]),
         (image().problems(), vec![3, 1]),
         (image().problems().batch(batch), vec![3]),
-        (Filter::all().problems().batch(batch), vec![3]),
+        (Filter::all().problems().batch(batch), vec![5, 3]),
         (
             Filter::all().kind("mail".parse().unwrap()).problems(),
             vec![5],
