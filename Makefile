@@ -135,6 +135,6 @@ deps: ## Check the rules on dependencies, and the tests that docs/faults.md name
 	@scripts/check-docs
 
 .PHONY: clean-demo
-clean-demo: ## Remove what the demo left: .demo/ and homing.db
+clean-demo: ## Remove what the demo left in .demo/ (outcomes stay in homing.db)
 	@scripts/node remove .demo/broker 2>/dev/null || true
-	@rm -rf .demo homing.db homing.db-wal homing.db-shm homing.db.collector
+	@rm -rf .demo

@@ -20,7 +20,8 @@ pub struct WorkerConfig {
     /// Tasks the broker may send ahead of their answers, from each queue; at
     /// least the concurrency. High values hide the way to the broker, low ones
     /// share few tasks among many workers evenly. Of bundles two may come at any
-    /// time, and as many as this when they begin to come.
+    /// time, and as many as this, up to 256, when they begin to come. More than 256
+    /// begins with 64, which a worker may hold besides until they are done.
     ///
     /// `None`, the default: twice the concurrency, and up to 256 in all queues
     /// (less if payloads are large: 16 MiB of such as were done last) while that

@@ -5,9 +5,9 @@
 //! began with; what came over an earlier one does not count. So the number is
 //! changed by another subscription, after what is left to do of what is here: with
 //! more than twice the tasks nothing comes until they are few enough, then fewer
-//! messages; with all messages here and room for more tasks, more messages. It
-//! begins with few, since each of the first may carry a thousand tasks. As long as
-//! each carries one nothing is changed once the prefetch is reached.
+//! messages; with all messages here and room for more tasks, more messages. A large
+//! prefetch begins with few, since each of the first may carry a thousand tasks. As
+//! long as each carries one nothing else is ever changed.
 
 use std::collections::HashMap;
 
@@ -15,12 +15,17 @@ use std::collections::HashMap;
 /// is done.
 const MESSAGES_MIN: u16 = 2;
 
-/// Messages that are asked for at most before it is known what they carry: with a
-/// thousand, a queue of bundles of 128 filled half a gigabyte.
+/// A larger prefetch than this begins with [`MESSAGES_FIRST`]. The broker does not
+/// count what came over an earlier subscription, so that such a worker holds these
+/// as well at first; a smaller prefetch is worth more than what bundles may bring.
+const PREFETCH_AT_ONCE: u16 = 256;
+
+/// Messages that are asked for before it is known what they carry: with a thousand, a
+/// queue of bundles of 128 filled half a gigabyte.
 const MESSAGES_FIRST: u16 = 64;
 
-/// By how much the number grows at most, at a time: what comes next may carry
-/// more than what is here.
+/// By how much the number grows at most, at a time, where bundles come: the next may
+/// carry more than what is here.
 const GROWTH_MAX: u16 = 4;
 
 /// What a consumer may hold, and holds.
@@ -46,11 +51,20 @@ pub(super) struct Share {
     left: usize,
 }
 
+/// How many messages are asked for at first.
+const fn first(prefetch: u16) -> u16 {
+    if prefetch <= PREFETCH_AT_ONCE {
+        prefetch
+    } else {
+        MESSAGES_FIRST
+    }
+}
+
 impl Share {
     pub(super) fn new(prefetch: u16) -> Self {
         Self {
             prefetch,
-            messages: prefetch.min(MESSAGES_FIRST),
+            messages: first(prefetch),
             paused: false,
             last: 0,
             before: 0,
@@ -157,9 +171,11 @@ impl Share {
         );
         let wanted = now.saturating_add(self.fitting(room).max(u16::from(room > tasks)));
         let pays = wanted >= self.prefetch || wanted > now.saturating_add(now / 4);
-        let more = wanted
-            .min(self.prefetch)
-            .min(now.saturating_mul(GROWTH_MAX));
+        let step = match self.came {
+            0 => wanted,
+            _ => now.saturating_mul(GROWTH_MAX),
+        };
+        let more = wanted.min(self.prefetch).min(step);
         (pays && more > now).then_some(more)
     }
 
@@ -259,22 +275,34 @@ mod tests {
     }
 
     #[test]
-    fn of_single_tasks_as_many_messages_are_asked_for_as_tasks_after_few_steps() {
-        for (prefetch, steps) in [(1, 1), (2, 1), (64, 1), (1_000, 4), (u16::MAX, 7)] {
+    fn of_single_tasks_as_many_messages_are_asked_for_as_tasks_and_once() {
+        for prefetch in [1, 2, 65, 256] {
             let mut consumer = Consumer::new(prefetch);
 
-            consumer.work(2 * usize::from(prefetch), || 1);
+            consumer.work(100, || 1);
 
             assert_eq!(consumer.asked, Some(prefetch));
             assert_eq!(consumer.tasks(), usize::from(prefetch));
-            assert_eq!(consumer.subscriptions, steps);
+            assert_eq!(consumer.subscriptions, 1);
         }
     }
 
     #[test]
-    fn before_it_is_known_what_messages_carry_few_are_asked_for() {
-        for (prefetch, first) in [(8, 8), (64, 64), (1_000, 64)] {
-            assert_eq!(Share::new(prefetch).messages(), first);
+    fn a_large_prefetch_begins_with_few_messages_and_then_holds_only_these_beside_it() {
+        for prefetch in [257, 1_000, 4_000] {
+            let mut consumer = Consumer::new(prefetch);
+            assert_eq!(consumer.share.messages(), 64);
+            let mut most = 0;
+
+            for _ in 0..2 * usize::from(prefetch) {
+                consumer.fill(|| 1);
+                most = most.max(consumer.tasks());
+                consumer.answer();
+            }
+
+            assert_eq!(consumer.asked, Some(prefetch));
+            assert!(most <= usize::from(prefetch) + 64, "{most} of {prefetch}");
+            assert_eq!(consumer.subscriptions, 2);
         }
     }
 

@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 1_024;
 
 /// Unconfirmed replies, and how long one may be.
 const WINDOW: Window = Window {
-    messages: 256,
+    messages: 1_024,
     kib: 8 << 10,
     deadline: Some(Duration::from_secs(10)),
 };
