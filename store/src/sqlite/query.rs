@@ -162,7 +162,7 @@ fn newest(db: &Connection, filter: &Filter) -> Answer<(Matching, &'static str)> 
 /// The index by which to find what did not succeed, if only that is asked for: SQLite
 /// does not know that it is little.
 fn index(filter: &Filter) -> &'static str {
-    if filter.statuses.is_empty() || succeeds(filter) {
+    if !is_of_others(filter) {
         return "";
     }
     match (filter.batch, &filter.kind) {
@@ -203,7 +203,7 @@ impl Matching {
             let words = words.collect::<Vec<_>>().join(", ");
             matching.all.push(format!("{of}.status IN ({words})"));
         }
-        if !filter.statuses.is_empty() && !succeeds(filter) {
+        if is_of_others(filter) {
             // As the index on other statuses has it, or it is not used.
             matching.all.push(format!("{of}.status <> 'succeeded'"));
         }
@@ -223,10 +223,10 @@ impl Matching {
     }
 }
 
-fn succeeds(filter: &Filter) -> bool {
-    filter
-        .statuses
-        .contains(&homing_protocol::Status::Succeeded)
+/// Whether only what did not succeed is asked for.
+fn is_of_others(filter: &Filter) -> bool {
+    let statuses = &filter.statuses;
+    !statuses.is_empty() && !statuses.contains(&homing_protocol::Status::Succeeded)
 }
 
 /// A position, a time, whether its content was removed, and a report.
