@@ -47,6 +47,12 @@ test: binaries ## Pass all tests, on private servers or AMQP_URL (RABBITMQ=4.3: 
 	fi; \
 	cargo test --doc --workspace --exclude homing-simulation --locked --quiet $(FAULTS)
 
+.PHONY: test-embedded
+test-embedded: binaries ## Pass the delivery tests on the embedded broker
+	@scripts/setup nextest
+	@scripts/setup postgres
+	@HOMING_TEST_BROKER=sqlite: $(POSTGRES) cargo nextest run --profile embedded --package homing-tests --locked $(FAULTS) $(ARGS)
+
 .PHONY: chaos
 chaos: binaries ## Run the pipeline under faults of every kind (MINUTES= RUNS= KINDS= SEED=)
 	@if [[ -n "$${RABBITMQ:-}" ]]; then scripts/setup rabbitmq "$$RABBITMQ"; fi

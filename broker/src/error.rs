@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::amqp::UrlError;
@@ -67,6 +68,14 @@ pub enum BrokerError {
     Spreading {
         /// Host and port.
         place: String,
+    },
+    /// The file of the embedded broker cannot be used.
+    #[error("cannot use the queue file {}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// Its URL cannot be used.
     #[error(transparent)]

@@ -1,8 +1,9 @@
-//! How messages travel: the [`Broker`] trait, and RabbitMQ behind it.
+//! How messages travel: the [`Broker`] trait, and behind it RabbitMQ, or the
+//! embedded broker in a file.
 //!
 //! Object safe at the door ([`Broker`] hands out links, one boxed future each),
-//! concrete inside ([`Publisher`], [`Consumer`]): no boxing per task. A second
-//! implementation makes the same handles.
+//! concrete inside ([`Publisher`], [`Consumer`]): no boxing per task. Both
+//! implementations make the same handles.
 //!
 //! # Invariants
 //!
@@ -19,10 +20,13 @@
 
 mod amqp;
 mod consumer;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod error;
 mod mint;
 mod publisher;
 mod puller;
+mod url;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -35,10 +39,13 @@ use tokio::sync::mpsc;
 
 pub use amqp::{AmqpUrl, Rabbit, UrlError};
 pub use consumer::{Consumer, Delivery, Quiet, SetPrefetch, Token};
+#[cfg(feature = "embedded")]
+pub use embedded::{Claim, Embedded};
 pub use error::{BrokerError, PublishError};
 pub use mint::mint;
 pub use publisher::{Confirm, Confirmed, Publisher, Replaced, Window};
 pub use puller::Puller;
+pub use url::{BrokerUrl, connect};
 
 /// Where messages are kept between processes.
 ///

@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
     audit, bench, collector, dead, help, list, queues, replay, show, stats, store, submit, tail,
-    topology, wait, worker,
+    topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -41,6 +41,7 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OtherVerb {
+    Up(up::UpArgs),
     Collector(collector::CollectorArgs),
     Submit(submit::SubmitArgs),
     Wait(wait::WaitArgs),
@@ -74,7 +75,7 @@ impl Cli {
             Verb::Other(verb) => verb,
         };
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        if !matches!(verb, OtherVerb::Bench(_)) {
+        if !matches!(verb, OtherVerb::Bench(_) | OtherVerb::Up(_)) {
             runtime.worker_threads(1);
         }
         let runtime = runtime
@@ -91,6 +92,7 @@ impl Cli {
 impl OtherVerb {
     async fn run(self, settings: &Settings) -> Result<Exit, Trouble> {
         match self {
+            Self::Up(args) => up::run(args, settings).await,
             Self::Collector(args) => collector::run(args, settings).await,
             Self::Submit(args) => submit::run(args, settings).await,
             Self::Wait(args) => wait::run(args, settings).await,

@@ -163,7 +163,8 @@ fn say_stopped(stopped: Stopped, talk: Talk) {
     talk.say(format!("stopped; {} stored", grouped(stopped.stored)));
 }
 
-fn trouble(error: &CollectorError, link: &Link, store: &Setting<StoreUrl>) -> Trouble {
+/// What to say of a collector that ended.
+pub(crate) fn trouble(error: &CollectorError, link: &Link, store: &Setting<StoreUrl>) -> Trouble {
     match error {
         CollectorError::Broker(error) => link.trouble(error),
         CollectorError::Store(error) => Trouble::store(error).from(store.from.clone()),

@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Unreachable = 69,
     /// A bug of ours.
     Internal = 70,
+    /// A handler did not end: start it again.
+    Wedged = 75,
     /// The broker or the store refuses this user.
     Denied = 77,
     /// A setting that cannot be.

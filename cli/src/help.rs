@@ -8,6 +8,7 @@ pub(crate) const TEMPLATE: &str = "\
 Usage: homing [OPTIONS] <COMMAND>
 
 Run:
+  up          Run broker, workers and collector in one process
   worker      Run tasks
   collector   Store outcomes as they arrive
 
@@ -40,7 +41,7 @@ pub(crate) const EXITS: &str = "\
 `homing COMMAND --help` has examples.
 
 Exit status: 0 done, 1 the answer is no, 2 usage, 3 partly, 4 timed out,
-5 not found, 69 unreachable, 70 a bug, 77 refused, 78 bad setting";
+5 not found, 69 unreachable, 70 a bug, 75 wedged, 77 refused, 78 bad setting";
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,7 @@ mod telemetry;
 mod time;
 mod topology;
 mod trouble;
+mod up;
 mod usage;
 mod wait;
 mod which;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use homing_broker::AmqpUrl;
+use homing_broker::{AmqpUrl, BrokerUrl};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 use url::Url;
@@ -87,8 +87,11 @@ impl ManagementArgs {
         let Some((from, text)) = found else {
             return Ok(None);
         };
-        let broker = settings.broker_url()?.value;
-        Management::new(&text, &broker, from).map(Some)
+        match settings.broker_url()?.value {
+            BrokerUrl::Amqp(broker) => Management::new(&text, &broker, from).map(Some),
+            // The embedded broker tells by itself what RabbitMQ tells there.
+            _ => Ok(None),
+        }
     }
 }
 

@@ -5,12 +5,13 @@
 
 use std::env;
 use std::fmt::Display;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, PublishError, Window};
+use homing_broker::{Broker, BrokerError, BrokerUrl, Claim, Patience, PublishError, Window};
 use homing_protocol::topology::Topology;
 use homing_protocol::{Namespace, QueueName};
 use homing_store::{Store, StoreError, StoreUrl};
@@ -22,6 +23,9 @@ use crate::trouble::Trouble;
 /// How long a one-shot verb waits for the broker: for a connection, and for a
 /// confirm. Services wait for ever.
 pub(crate) const BROKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The file of the broker that `homing up` runs where none is set.
+pub(crate) const UP_FILE: &str = "homing-queue.db";
 
 /// The window of a verb that publishes a few messages.
 pub(crate) const ONE_SHOT_WINDOW: Window = Window {
@@ -178,12 +182,7 @@ impl Settings {
     ///
     /// [`Trouble`] if none is set, or its URL is none.
     pub(crate) fn link_to(&self, topology: Topology, patience: Patience) -> Result<Link, Trouble> {
-        let Setting {
-            value: url, from, ..
-        } = self.broker_url()?;
-        let name = format!("homing {}", std::process::id());
-        let broker = homing_broker::rabbit(url, topology, patience, name);
-        Ok(Link { broker, from })
+        Ok(Link::new(self.broker_url()?, topology, patience))
     }
 
     /// Where the broker is.
@@ -191,7 +190,26 @@ impl Settings {
     /// # Errors
     ///
     /// [`Trouble`] if none is set, or its URL is none.
-    pub(crate) fn broker_url(&self) -> Result<Setting<AmqpUrl>, Trouble> {
+    pub(crate) fn broker_url(&self) -> Result<Setting<BrokerUrl>, Trouble> {
+        if let Some(named) = self.named_broker()? {
+            return Ok(named);
+        }
+        up().ok_or_else(|| {
+            Trouble::new(
+                Exit::Config,
+                "no broker is set, and no `homing up` runs in this folder",
+            )
+            .from("--broker, HOMING_BROKER and AMQP_URL, none of which is there")
+            .fix("run `homing up` here, or: export AMQP_URL=amqp://guest:guest@localhost:5672/%2f")
+        })
+    }
+
+    /// The broker that a flag or a variable names.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if its URL is none.
+    pub(crate) fn named_broker(&self) -> Result<Option<Setting<BrokerUrl>>, Trouble> {
         let sources = [
             ("--broker ", self.broker.clone()),
             ("HOMING_BROKER=", variable("HOMING_BROKER")),
@@ -201,15 +219,26 @@ impl Settings {
             .into_iter()
             .find_map(|(name, url)| Some((name, url?)));
         let Some((name, text)) = found else {
-            return Err(Trouble::new(Exit::Config, "no broker is set")
-                .from("--broker, HOMING_BROKER and AMQP_URL, none of which is there")
-                .fix("export AMQP_URL=amqp://guest:guest@localhost:5672/%2f"));
+            return Ok(None);
         };
         // The text itself is not shown: it may hold a password where one
         // cannot tell.
-        parse::<AmqpUrl>(name, &text).map_err(|error| {
+        let parsed = parse::<BrokerUrl>(name, &text).map_err(|error| {
             Trouble::broker(&BrokerError::from(error)).from(name.trim_end_matches(['=', ' ']))
-        })
+        });
+        parsed.map(Some)
+    }
+
+    /// The broker for a worker, which reads variables by itself: the flag's, or where
+    /// nothing names one that of the `homing up` in this folder.
+    pub(crate) fn broker_text(&self) -> Option<String> {
+        let named = ["HOMING_BROKER", "AMQP_URL"]
+            .into_iter()
+            .any(|name| variable(name).is_some());
+        match &self.broker {
+            None if !named => up().map(|up| up.value.to_string()),
+            flag => flag.clone(),
+        }
     }
 
     /// Where the store is.
@@ -286,6 +315,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// To the broker that is set at `url`. Nothing is opened yet.
+    pub(crate) fn new(url: Setting<BrokerUrl>, topology: Topology, patience: Patience) -> Self {
+        let name = format!("homing {}", std::process::id());
+        Self {
+            broker: homing_broker::connect(url.value, topology, patience, name),
+            from: url.from,
+        }
+    }
+
     /// What to say of `error`.
     pub(crate) fn trouble(&self, error: &BrokerError) -> Trouble {
         Trouble::broker(error).from(self.from.clone())
@@ -302,6 +340,16 @@ fn parse<T: FromStr + Display>(name: &'static str, text: &str) -> Result<Setting
     let from = format!("{name}{value}");
     let name = name.trim_end_matches(['=', ' ']);
     Ok(Setting { value, name, from })
+}
+
+/// The broker of the `homing up` that runs in this folder.
+fn up() -> Option<Setting<BrokerUrl>> {
+    let path = Path::new(UP_FILE);
+    Claim::is_taken(path).then(|| Setting {
+        value: BrokerUrl::Sqlite(path.to_owned()),
+        name: "homing up",
+        from: format!("the `homing up` in this folder, sqlite:{UP_FILE}"),
+    })
 }
 
 /// A variable's value; an empty one is not there.

@@ -38,7 +38,7 @@ pub(crate) fn install(cli: &Cli) {
 /// it in a log.
 const fn talks(verb: &OtherVerb) -> bool {
     match verb {
-        OtherVerb::Collector(_) | OtherVerb::Replay(_) => true,
+        OtherVerb::Up(_) | OtherVerb::Collector(_) | OtherVerb::Replay(_) => true,
         OtherVerb::Submit(args) => args.is_batch(),
         _ => false,
     }

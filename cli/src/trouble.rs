@@ -118,6 +118,10 @@ impl Trouble {
                 Exit::Unreachable,
                 "once it has ended, run `homing topology apply` again".to_owned(),
             ),
+            BrokerError::File { .. } => (
+                Exit::Config,
+                "name another file: --broker sqlite:PATH; or let this user write to it".to_owned(),
+            ),
             BrokerError::Url(_) => (
                 Exit::Config,
                 "write it as amqp://USER:PASSWORD@HOST:5672/VHOST, with `%2f` for a `/` in a name"

@@ -47,10 +47,11 @@ pub(crate) struct StockWorkerArgs {
 /// processes.
 pub(crate) fn run(args: StockWorkerArgs, settings: Settings) -> ExitCode {
     let StockWorkerArgs { commands, run } = args;
+    let broker = settings.broker_text();
     let worker_args = WorkerArgs {
         run,
         broker: BrokerArgs {
-            broker: settings.broker,
+            broker,
             namespace: settings.namespace,
         },
         log: LogArgs {
@@ -69,7 +70,8 @@ pub(crate) fn run(args: StockWorkerArgs, settings: Settings) -> ExitCode {
     })
 }
 
-fn command(text: &str) -> Result<(TaskKind, String), String> {
+/// Reads `KIND=COMMAND`.
+pub(crate) fn command(text: &str) -> Result<(TaskKind, String), String> {
     let (kind, command) = text
         .split_once('=')
         .filter(|(_, command)| !command.trim().is_empty())

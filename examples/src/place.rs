@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use homing::broker::{AmqpUrl, Broker, Patience, rabbit};
+use homing::broker::{Broker, BrokerUrl, Patience, connect};
 use homing::prelude::*;
 use homing::protocol::topology::Topology;
 
@@ -56,12 +56,12 @@ impl Place {
     pub fn of_namespace(namespace: &str) -> Result<Self> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let url = variable("HOMING_BROKER").or_else(|| variable("AMQP_URL"));
-        let url: AmqpUrl = url
+        let url: BrokerUrl = url
             .context("no broker is named: set AMQP_URL to amqp://USER:PASSWORD@HOST:PORT/VHOST")?
             .parse()?;
         let topology = Topology::new(namespace.parse()?, []);
         let patience = Patience::Within(CONNECT_TIME_MAX);
-        let broker = rabbit(url, topology, patience, "homing example");
+        let broker = connect(url, topology, patience, "homing example");
         Ok(Self { broker })
     }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
-use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, Publisher, Window, mint, rabbit};
+use homing_broker::{Broker, BrokerError, BrokerUrl, Patience, Publisher, Window, connect, mint};
 use homing_faults::{Point, crash_point};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::topology::Topology;
@@ -76,10 +76,10 @@ impl Producer {
     }
 
     async fn connect_in(url: &str, namespace: &str) -> Result<Self, ConnectError> {
-        let url: AmqpUrl = url.parse()?;
+        let url: BrokerUrl = url.parse()?;
         let topology = Topology::new(namespace.parse()?, []);
         let patience = Patience::Within(CONNECT_TIME_MAX);
-        Ok(Self::open(rabbit(url, topology, patience, "homing producer")).await?)
+        Ok(Self::open(connect(url, topology, patience, "homing producer")).await?)
     }
 
     /// Opens a link to `broker`, with the default window and 30 seconds for

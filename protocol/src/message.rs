@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::headers::H_BUNDLE;
 use crate::limit::BUNDLE_MAX;
@@ -67,7 +68,7 @@ impl Destination {
 }
 
 /// The value of one header.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum HeaderValue {
     /// No value.
@@ -81,7 +82,7 @@ pub enum HeaderValue {
     /// Text.
     Text(String),
     /// Bytes.
-    Bytes(Vec<u8>),
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A point in time, in whole seconds.
     Time(u64),
     /// Several values.
@@ -114,7 +115,7 @@ impl From<&[u8]> for HeaderValue {
 /// What a message says of itself. Names as in AMQP 0-9-1
 /// (<https://www.rabbitmq.com/docs/publishers#message-properties>), except
 /// `kind`, which is AMQP's `type`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Properties {
     /// Unique for every message published.
     pub message_id: Option<String>,
@@ -165,6 +166,12 @@ impl Properties {
     pub fn published_at(&self) -> Option<Timestamp> {
         let secs = i64::try_from(self.timestamp?).ok()?;
         Some(Timestamp::from_ms(secs.checked_mul(1_000)?))
+    }
+
+    /// How many tasks the message says it carries: 1 unless it is a bundle.
+    pub fn tasks(&self) -> usize {
+        let count = self.int(H_BUNDLE).unwrap_or(1);
+        usize::try_from(count).map_or(1, |count| count.clamp(1, BUNDLE_MAX))
     }
 
     /// About how many bytes the headers take on the wire.
@@ -223,8 +230,7 @@ pub struct Received {
 impl Received {
     /// How many tasks it says it carries: 1 unless it is a bundle.
     pub fn tasks(&self) -> usize {
-        let count = self.properties.int(H_BUNDLE).unwrap_or(1);
-        usize::try_from(count).map_or(1, |count| count.clamp(1, BUNDLE_MAX))
+        self.properties.tasks()
     }
 
     /// The message once more, as it came: for what this version cannot read, and
@@ -243,7 +249,7 @@ impl Received {
 
 /// One dead-lettering by the broker, from its `x-death` header:
 /// <https://www.rabbitmq.com/docs/dlx#effects>.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Death {
     /// `rejected`, `expired`, `maxlen` or `delivery_limit`.
     pub reason: String,

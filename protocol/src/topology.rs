@@ -211,7 +211,8 @@ impl Topology {
         self.namespace.name(&format!("delay.{level}"))
     }
 
-    fn due(&self) -> String {
+    /// The full name of the exchange that delayed tasks come out of.
+    pub fn due(&self) -> String {
         self.namespace.name("due")
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use homing_broker::{AmqpUrl, Broker, Depth, Patience, rabbit};
+use homing_broker::{Broker, BrokerUrl, Depth, Patience, connect};
 use homing_producer::Producer;
 use homing_protocol::QueueName;
 use homing_protocol::topology::Topology;
@@ -63,8 +63,13 @@ impl World {
         let name = format!("homing-{}-{namespace}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).expect("a folder in the temporary folder");
+        // Each has a file of its own, as it would have a virtual host.
+        let url = match url {
+            "sqlite:" => format!("sqlite:{}", dir.join("homing-queue.db").display()),
+            _ => url.to_owned(),
+        };
         let world = Self {
-            url: url.to_owned(),
+            url,
             namespace,
             dir,
             queues,
@@ -80,7 +85,7 @@ impl World {
     /// A broker in this world, patient enough for a busy machine.
     pub fn broker(&self) -> Arc<dyn Broker> {
         let patience = Patience::Within(TIME_MAX);
-        rabbit(self.amqp_url(), self.topology(), patience, "homing test")
+        connect(self.broker_of(), self.topology(), patience, "homing test")
     }
 
     /// The same at another URL: through a proxy in front of its broker.
@@ -91,7 +96,7 @@ impl World {
     pub fn broker_at(&self, url: &str) -> Arc<dyn Broker> {
         let url = url.parse().expect("a valid URL");
         let patience = Patience::Within(TIME_MAX);
-        rabbit(url, self.topology(), patience, "homing test")
+        connect(url, self.topology(), patience, "homing test")
     }
 
     /// The topology of this world.
@@ -173,15 +178,15 @@ impl World {
         std::fs::write(self.gate(name), "").expect("a file in the folder");
     }
 
-    fn amqp_url(&self) -> AmqpUrl {
+    fn broker_of(&self) -> BrokerUrl {
         self.url.parse().expect("a valid URL")
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        let broker = rabbit(
-            self.amqp_url(),
+        let broker = connect(
+            self.broker_of(),
             self.topology(),
             Patience::Within(Duration::from_secs(10)),
             "homing test",

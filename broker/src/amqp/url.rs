@@ -33,7 +33,7 @@ pub struct AmqpUrl {
 #[non_exhaustive]
 pub enum UrlError {
     /// It begins with something else.
-    #[error("a broker's URL begins with `amqp://`, not `{scheme}`")]
+    #[error("a broker's URL begins with `amqp://` or `sqlite:`, not `{scheme}`")]
     Scheme {
         /// What it begins with.
         scheme: String,
@@ -43,6 +43,12 @@ pub enum UrlError {
         "`amqps://` (TLS) is not supported yet; use `amqp://` within a trusted network or a tunnel"
     )]
     Tls,
+    /// The file of the embedded broker cannot be that.
+    #[error("the broker's URL cannot be used: {problem}")]
+    File {
+        /// Why, and what to do.
+        problem: String,
+    },
     /// A part of it cannot be.
     #[error("the broker's URL has {problem}")]
     Part {

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use homing_broker::{AmqpUrl, Patience, Window, rabbit};
+use homing_broker::{BrokerUrl, Patience, Window, connect};
 use homing_producer::{Batch, Producer, bundles};
 use homing_protocol::topology::Topology;
 use homing_protocol::{Envelope, QueueName, TaskId, Timestamp};
@@ -43,9 +43,9 @@ async fn run() -> Result<(), Failure> {
     };
     let load = Load::read(Path::new(load));
     let confirmed = homing_tests::confirmed(Path::new(journal));
-    let url: AmqpUrl = std::env::var("AMQP_URL")?.parse()?;
+    let url: BrokerUrl = std::env::var("AMQP_URL")?.parse()?;
     let namespace = std::env::var("HOMING_NAMESPACE")?.parse()?;
-    let broker = rabbit(url, Topology::new(namespace, []), Patience::Forever, "test");
+    let broker = connect(url, Topology::new(namespace, []), Patience::Forever, "test");
     let producer = Producer::open_with(broker, Window::DEFAULT).await?;
     let mut submission = Submission {
         batch: producer

@@ -118,7 +118,7 @@ async fn a_message_that_is_no_task_is_dead_and_kept_whole() {
 #[tokio::test]
 async fn a_reply_goes_to_the_queue_that_was_named_with_the_correlation_id_as_it_came() {
     let pipeline = Pipeline::start(&["--foreign-replies"]).await;
-    let elsewhere = World::start().await;
+    let elsewhere = World::start_at(&pipeline.world.url).await;
     let mut inbox = elsewhere.broker().inbox().await.unwrap();
     let mut order = message(r#"{"n":5}"#);
     order.properties.correlation_id = Some("Bestellung 17/ä".to_owned());
@@ -149,7 +149,7 @@ async fn a_reply_goes_to_the_queue_that_was_named_with_the_correlation_id_as_it_
 #[tokio::test]
 async fn a_reply_is_never_sent_into_a_queue_of_ours_nor_does_a_missing_one_matter() {
     let pipeline = Pipeline::start(&["--foreign-replies"]).await;
-    let elsewhere = World::start().await;
+    let elsewhere = World::start_at(&pipeline.world.url).await;
     let mut inbox = elsewhere.broker().inbox().await.unwrap();
     let ours = format!("{}.tasks", pipeline.world.namespace);
 

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use homing_broker::{AmqpUrl, Broker, BrokerError, Patience, rabbit};
+use homing_broker::{Broker, BrokerError, BrokerUrl, Patience, connect};
 use homing_protocol::chain;
 use homing_protocol::topology::Topology;
 use tokio::runtime::{Builder, Runtime};
@@ -181,7 +181,7 @@ fn broker(args: &WorkerArgs) -> Result<(Arc<dyn Broker>, String), Trouble> {
     };
     // A text that is no URL is not shown: nobody can tell where it has a
     // password.
-    let url: AmqpUrl = text
+    let url: BrokerUrl = text
         .parse()
         .map_err(|error| Trouble::of_broker(&BrokerError::Url(error)).from(name))?;
     let from = format!("{name}{sign}{url}");
@@ -190,5 +190,5 @@ fn broker(args: &WorkerArgs) -> Result<(Arc<dyn Broker>, String), Trouble> {
         args.run.queues.iter().cloned(),
     );
     let link_name = format!("homing worker {}", std::process::id());
-    Ok((rabbit(url, topology, Patience::Forever, link_name), from))
+    Ok((connect(url, topology, Patience::Forever, link_name), from))
 }

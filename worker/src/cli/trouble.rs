@@ -91,6 +91,10 @@ impl Trouble {
                 CONFIG,
                 "empty and delete it, then: homing topology apply; or use another --namespace",
             ),
+            BrokerError::File { .. } => (
+                CONFIG,
+                "name another file: --broker sqlite:PATH; or let this user write to it",
+            ),
             BrokerError::Url(_) => (
                 CONFIG,
                 "write it as amqp://USER:PASSWORD@HOST:5672/VHOST, with `%2f` for a `/` in a name",

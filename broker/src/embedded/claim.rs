@@ -1,0 +1,39 @@
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+
+use super::file::{clients, open_private};
+
+/// The name of the file that whoever runs a broker for others keeps locked.
+const NAME: &str = "up";
+
+/// Says that the broker in a file is run for others, who may take it as theirs
+/// without naming it: as long as this is kept, and its process lives.
+#[derive(Debug)]
+pub struct Claim {
+    _file: File,
+}
+
+impl Claim {
+    /// Claims the broker in the file at `path`; `None` if another process has.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if nothing can be written beside that file.
+    pub fn take(path: &Path) -> io::Result<Option<Self>> {
+        let folder = clients(path);
+        std::fs::create_dir_all(&folder)?;
+        let file = open_private(&folder.join(NAME))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Whether a living process has claimed it.
+    pub fn is_taken(path: &Path) -> bool {
+        let file = File::open(clients(path).join(NAME));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+}

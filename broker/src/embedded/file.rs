@@ -1,0 +1,200 @@
+//! The file of the embedded broker: opens it, tells ours from others, and says
+//! who may write to it now.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::error::BrokerError;
+
+/// `HOMQ`: marks a SQLite file as ours
+/// (<https://sqlite.org/pragma.html#pragma_application_id>).
+const APPLICATION_ID: i32 = 0x484F_4D51;
+
+/// The schema this version reads and writes.
+const SCHEMA: i32 = 1;
+
+/// How long a statement waits for another process. Who writes is decided by a
+/// lock of our own; recovery after a crash takes a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Only the owner reads or writes: tasks may hold what nobody else may see.
+const MODE: u32 = 0o600;
+
+/// Where messages are, and the right to write there.
+pub(super) struct QueueFile {
+    connection: Connection,
+    disk: Option<Disk>,
+}
+
+/// A file beside which others may work.
+struct Disk {
+    path: PathBuf,
+    /// Held while something is written. SQLite would poll for its own.
+    turn: File,
+}
+
+/// `path` with `suffix` behind its name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(MODE);
+    options
+}
+
+/// Opens the file at `path`, created for its owner only if it is not there.
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
+    private().create(true).truncate(false).read(true).open(path)
+}
+
+/// The folder of what lives beside the file at `path`: who works with it.
+pub(super) fn clients(path: &Path) -> PathBuf {
+    beside(path, "-clients")
+}
+
+impl QueueFile {
+    /// A broker of this process alone, gone with it.
+    pub(super) fn in_memory() -> rusqlite::Result<Self> {
+        let mut connection = Connection::open_in_memory()?;
+        create(&mut connection)?;
+        let disk = None;
+        Ok(Self { connection, disk })
+    }
+
+    /// The file at `path`, created if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::File`]: it is not ours, or newer, or cannot be written.
+    pub(super) fn open(path: &Path) -> Result<Self, BrokerError> {
+        let refuse = |problem: String| BrokerError::File {
+            path: path.to_owned(),
+            problem,
+        };
+        let unwritable = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => refuse("its folder does not exist".to_owned()),
+            _ => refuse(error.to_string()),
+        };
+        if path.is_dir() {
+            return Err(refuse("it is a directory".to_owned()));
+        }
+        match private().create_new(true).open(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(unwritable(error));
+            }
+            _ => {}
+        }
+        // One file has one lock, by whatever path it is named.
+        let path = path.canonicalize().map_err(unwritable)?;
+        let folder = clients(&path);
+        std::fs::create_dir_all(&folder).map_err(unwritable)?;
+        let turn = open_private(&folder.join("turn")).map_err(unwritable)?;
+        let connection = Connection::open(&path).map_err(|error| refuse(error.to_string()))?;
+        let mut file = Self {
+            connection,
+            disk: Some(Disk { path, turn }),
+        };
+        match file.prepare() {
+            Ok(None) => Ok(file),
+            Ok(Some(problem)) => Err(refuse(problem)),
+            Err(error) => Err(refuse(error.to_string())),
+        }
+    }
+
+    /// Makes it ours if it is empty. Answers with what is wrong with it.
+    fn prepare(&mut self) -> rusqlite::Result<Option<String>> {
+        let connection = &self.connection;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        let turn = self.take_turn();
+        let state = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        let tables: i64 = connection.query_row(tables, (), |row| row.get(0))?;
+        match (state("application_id")?, state("user_version")?, tables) {
+            (APPLICATION_ID, SCHEMA, _) | (0, 0, 0) => {}
+            (APPLICATION_ID, found, _) => {
+                return Ok(Some(format!(
+                    "it has schema {found}, this version knows {SCHEMA}: use the newer Homing"
+                )));
+            }
+            _ => return Ok(Some("it is another program's database".to_owned())),
+        }
+        // What is confirmed is on disk, see `sync`; a lease need not be.
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        // 16 MiB of pages before they are moved into the database, and in memory.
+        connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        connection.pragma_update(None, "cache_size", -(16 << 10))?;
+        if tables == 0 {
+            create(&mut self.connection)?;
+        }
+        drop(turn);
+        Ok(None)
+    }
+
+    /// The path, if it is on disk.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.disk.as_ref().map(|disk| disk.path.as_path())
+    }
+
+    /// What was committed is on disk once this log is.
+    pub(super) fn log(&self) -> io::Result<Option<File>> {
+        let path = self.path().map(|path| beside(path, "-wal"));
+        path.map(File::open).transpose()
+    }
+
+    fn take_turn(&self) -> Option<Turn> {
+        let file = &self.disk.as_ref()?.turn;
+        // Without it SQLite waits, less well.
+        let turn = file.try_clone().ok()?;
+        turn.lock().ok()?;
+        Some(Turn(turn))
+    }
+
+    /// Does `work` in a transaction. Nothing of it is done if it fails.
+    pub(super) fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let turn = self.take_turn();
+        let immediate = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(immediate)?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        drop(turn);
+        Ok(done)
+    }
+
+    /// Reads without a turn.
+    pub(super) const fn read(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// Given back when dropped: the lock is that of the open file, which clones share.
+struct Turn(File);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _gone = self.0.unlock();
+    }
+}
+
+fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(include_str!("schema.sql"))?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", SCHEMA)?;
+    transaction.commit()
+}

@@ -1,0 +1,289 @@
+//! The embedded broker: the queues of one host in a SQLite file, or in memory.
+//!
+//! Nothing has to be installed or started for it: each process opens the file and
+//! works with it, on a thread of its own. What RabbitMQ promises it promises too,
+//! with the limit of one host and one disk: a confirm means *on disk*, a delivery
+//! whose process dies comes again and counts, and of several consumers each gets
+//! its share.
+//!
+//! | | who it is |
+//! |---|---|
+//! | [`engine`] | the thread that works with the file |
+//! | [`links`] | the ends of publishers, consumers, pullers and inboxes |
+//! | [`file`](mod@file) | opens the file, and says whose turn it is to write |
+//! | [`messages`], [`queues`], [`clients`] | what is in it |
+//! | [`disk`] | waits for the disk |
+
+mod claim;
+mod clients;
+mod disk;
+mod engine;
+mod file;
+mod links;
+mod messages;
+mod queues;
+
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use homing_protocol::ResultsQueues;
+use homing_protocol::topology::Topology;
+use rusqlite::Connection;
+use tokio::runtime::Builder;
+use tokio::sync::{OnceCell, mpsc, oneshot};
+
+pub use self::claim::Claim;
+use self::engine::{Engine, Order, now_ms};
+use self::links::{Event, Events};
+use crate::error::BrokerError;
+use crate::{Broker, Consumer, Depth, Difference, Inbox, Publisher, Puller, Source, Window};
+
+/// The embedded broker, and the topology used in it.
+#[derive(Debug)]
+pub struct Embedded {
+    path: Option<PathBuf>,
+    topology: Arc<Topology>,
+    engine: OnceCell<Events>,
+}
+
+impl Embedded {
+    /// The broker in the file at `path`, created with its first use.
+    pub fn in_file(path: impl Into<PathBuf>, topology: Topology) -> Self {
+        Self::new(Some(path.into()), topology)
+    }
+
+    /// A broker in the memory of this process: gone with the last of its links and
+    /// this handle.
+    pub fn in_memory(topology: Topology) -> Self {
+        Self::new(None, topology)
+    }
+
+    fn new(path: Option<PathBuf>, topology: Topology) -> Self {
+        Self {
+            path,
+            topology: Arc::new(topology),
+            engine: OnceCell::new(),
+        }
+    }
+
+    async fn engine(&self) -> Result<&Events, BrokerError> {
+        self.engine.get_or_try_init(|| self.start()).await
+    }
+
+    async fn start(&self) -> Result<Events, BrokerError> {
+        let (path, place) = (self.path.clone(), self.place());
+        let topology = Arc::clone(&self.topology);
+        let (opened, opening) = oneshot::channel();
+        let (events, happens) = mpsc::unbounded_channel::<Event>();
+        let weak = events.downgrade();
+        let run = move || {
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(opened.send(Err(error.to_string()))),
+            };
+            runtime.block_on(async {
+                match Engine::open(path.as_deref(), place, topology, weak) {
+                    Ok(engine) => {
+                        let _gone = opened.send(Ok(Ok(())));
+                        engine.run(happens).await;
+                    }
+                    Err(error) => drop(opened.send(Ok(Err(error)))),
+                }
+            });
+        };
+        let refuse = |problem: String| BrokerError::File {
+            path: self.path.clone().unwrap_or_default(),
+            problem,
+        };
+        std::thread::Builder::new()
+            .name("embedded broker".to_owned())
+            .spawn(run)
+            .map_err(|error| refuse(format!("no thread for it: {error}")))?;
+        match opening.await {
+            Ok(Ok(opened)) => opened.map(|()| events),
+            Ok(Err(error)) => Err(refuse(error)),
+            Err(_) => Err(refuse("its thread ended".to_owned())),
+        }
+    }
+
+    async fn order<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<T, BrokerError>>) -> Order,
+    ) -> Result<T, BrokerError> {
+        let (ready, is_ready) = oneshot::channel();
+        let engine = self.engine().await?;
+        let _ended = engine.send(Event::Order(order(ready), engine.clone()));
+        is_ready.await.unwrap_or_else(|_| Err(self.ended()))
+    }
+
+    fn ended(&self) -> BrokerError {
+        BrokerError::Unreachable {
+            place: self.place(),
+            cause: "its thread ended".to_owned(),
+        }
+    }
+
+    /// Does `work` with the file, in a transaction of its own.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, &Topology) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        let (place, topology) = (self.place(), Arc::clone(&self.topology));
+        self.order(|ready| {
+            Order::Work(Box::new(move |file| {
+                let done = file.write(|file| work(file, &topology));
+                let unreachable = |error: rusqlite::Error| BrokerError::Unreachable {
+                    place,
+                    cause: error.to_string(),
+                };
+                let _gone = ready.send(done.map_err(unreachable));
+            }))
+        })
+        .await
+    }
+
+    fn queue(&self, source: &Source) -> String {
+        match source {
+            Source::Tasks(queue) => self.topology.queue(queue),
+            Source::Results(number) => self.topology.results_queue(*number),
+            Source::Dead => self.topology.dead(),
+            Source::Quarantine => self.topology.quarantine(),
+        }
+    }
+
+    async fn open_inbox(&self) -> Result<Inbox, BrokerError> {
+        let (replies, events) = mpsc::unbounded_channel();
+        let unique = format!("reply.{}", crate::mint());
+        let address = self.topology.namespace().name(&unique);
+        let inbox = address.clone();
+        self.order(|ready| Order::Inbox {
+            address: inbox,
+            events: replies,
+            ready,
+        })
+        .await?;
+        Ok(Inbox { address, events })
+    }
+
+    fn different(&self, difference: Option<Difference>) -> Result<(), BrokerError> {
+        difference.map_or(Ok(()), |Difference { what, detail }| {
+            let place = self.place();
+            Err(BrokerError::Different {
+                place,
+                what,
+                detail,
+            })
+        })
+    }
+}
+
+impl Broker for Embedded {
+    fn publisher(&self, window: Window) -> BoxFuture<'_, Result<Publisher, BrokerError>> {
+        async move {
+            let (publisher, requests, running) = Publisher::new(window);
+            let order = Order::Publisher {
+                window,
+                requests,
+                running,
+            };
+            let engine = self.engine().await?;
+            engine
+                .send(Event::Order(order, engine.clone()))
+                .map_err(|_| self.ended())?;
+            Ok(publisher)
+        }
+        .boxed()
+    }
+
+    fn consumer(
+        &self,
+        source: Source,
+        prefetch: NonZeroU16,
+    ) -> BoxFuture<'_, Result<Consumer, BrokerError>> {
+        async move {
+            let queue = self.queue(&source);
+            let (consumer, end) = Consumer::new(prefetch);
+            self.order(|ready| Order::Consumer { queue, end, ready })
+                .await?;
+            Ok(consumer)
+        }
+        .boxed()
+    }
+
+    fn puller(&self, source: Source) -> BoxFuture<'_, Result<Puller, BrokerError>> {
+        async move {
+            let queue = self.queue(&source);
+            let (puller, asked, ended) = Puller::new();
+            self.order(|ready| Order::Puller {
+                queue,
+                asked,
+                ended,
+                ready,
+            })
+            .await?;
+            Ok(puller)
+        }
+        .boxed()
+    }
+
+    fn inbox(&self) -> BoxFuture<'_, Result<Inbox, BrokerError>> {
+        self.open_inbox().boxed()
+    }
+
+    fn depths(&self) -> BoxFuture<'_, Result<Vec<Depth>, BrokerError>> {
+        self.work(|file, topology| queues::depths(file, topology, now_ms()))
+            .boxed()
+    }
+
+    fn apply(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        async move {
+            let applied = self.work(|file, topology| {
+                let there = queues::results(file, topology)?;
+                queues::apply(file, topology, there)
+            });
+            self.different(applied.await?)
+        }
+        .boxed()
+    }
+
+    fn spread(&self, queues: ResultsQueues) -> BoxFuture<'_, Result<ResultsQueues, BrokerError>> {
+        async move {
+            let spread = self.work(move |file, topology| {
+                let there = queues::results(file, topology)?.max(queues);
+                match queues::apply(file, topology, there)? {
+                    Some(difference) => Ok((Some(difference), there)),
+                    None => Ok((None, queues::spread(file, topology, queues)?)),
+                }
+            });
+            let (difference, there) = spread.await?;
+            self.different(difference).map(|()| there)
+        }
+        .boxed()
+    }
+
+    fn results_queues(&self) -> BoxFuture<'_, Result<ResultsQueues, BrokerError>> {
+        self.work(queues::results).boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<Vec<Difference>, BrokerError>> {
+        self.work(queues::check).boxed()
+    }
+
+    fn delete(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.work(queues::delete).boxed()
+    }
+
+    fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn place(&self) -> String {
+        match self.path.as_deref().map(Path::display) {
+            Some(path) => format!("the embedded broker in {path}"),
+            None => "the embedded broker in memory".to_owned(),
+        }
+    }
+}
