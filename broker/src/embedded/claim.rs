@@ -2,7 +2,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-use super::file::{clients, open_private};
+use super::file::{clients, clients_of, open_private};
 
 /// The name of the file that whoever runs a broker for others keeps locked.
 const NAME: &str = "up";
@@ -21,9 +21,7 @@ impl Claim {
     ///
     /// What the system says if nothing can be written beside that file.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
-        let folder = clients(path);
-        std::fs::create_dir_all(&folder)?;
-        let file = open_private(&folder.join(NAME))?;
+        let file = open_private(&clients_of(path)?.join(NAME))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),

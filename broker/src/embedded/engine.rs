@@ -401,6 +401,7 @@ impl Engine {
             return Ok(());
         }
         self.look = false;
+        self.begin_anew();
         let effects = {
             let step = Step {
                 now: now_ms(),
@@ -419,6 +420,24 @@ impl Engine {
         };
         self.tell(effects);
         Ok(())
+    }
+
+    /// Whoever took this process for dead has removed the file that tells it lives.
+    fn begin_anew(&mut self) {
+        let (Some(client), Some(path)) = (self.client, self.file.path()) else {
+            return;
+        };
+        if let Ok(false) = clients::is_there(self.file.read(), client) {
+            tracing::warn!(
+                "{} gave what this process held to others: it did not run for {} s",
+                self.place,
+                clients::LEASE.as_secs()
+            );
+            match Life::begin(path) {
+                Ok(life) => self.life = Some(life),
+                Err(error) => tracing::warn!(%error, "this process cannot say that it lives"),
+            }
+        }
     }
 
     /// Whether something in the file is for a reader here.

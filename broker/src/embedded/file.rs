@@ -2,9 +2,9 @@
 //! who may write to it now.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Only the owner reads or writes: tasks may hold what nobody else may see.
 const MODE: u32 = 0o600;
+
+/// The same, of a folder.
+const MODE_FOLDER: u32 = 0o700;
 
 /// Where messages are, and the right to write there.
 pub(super) struct QueueFile {
@@ -62,6 +65,14 @@ pub(super) fn clients(path: &Path) -> PathBuf {
     beside(path, "-clients")
 }
 
+/// The same, created for its owner only if it is not there.
+pub(super) fn clients_of(path: &Path) -> io::Result<PathBuf> {
+    let folder = clients(path);
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(MODE_FOLDER).create(&folder)?;
+    Ok(folder)
+}
+
 impl QueueFile {
     /// A broker of this process alone, gone with it.
     pub(super) fn in_memory() -> rusqlite::Result<Self> {
@@ -96,8 +107,7 @@ impl QueueFile {
         }
         // One file has one lock, by whatever path it is named.
         let path = path.canonicalize().map_err(unwritable)?;
-        let folder = clients(&path);
-        std::fs::create_dir_all(&folder).map_err(unwritable)?;
+        let folder = clients_of(&path).map_err(unwritable)?;
         let turn = open_private(&folder.join("turn")).map_err(unwritable)?;
         let connection = Connection::open(&path).map_err(|error| refuse(error.to_string()))?;
         let mut file = Self {
@@ -197,4 +207,93 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA)?;
     transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("homing-{}-{name}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("queue.db")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _gone = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn problem(path: &Path) -> String {
+        match QueueFile::open(path) {
+            Err(BrokerError::File { problem, .. }) => problem,
+            Err(error) => panic!("another error: {error}"),
+            Ok(_) => "none".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_file_of_ours_is_opened_again_and_only_its_owner_may_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = Folder::new("again");
+        let path = folder.file();
+
+        assert_eq!(
+            (problem(&path), problem(&path)),
+            ("none".to_owned(), "none".to_owned())
+        );
+        for path in [
+            path.clone(),
+            beside(&path, "-clients"),
+            clients(&path).join("turn"),
+        ] {
+            let mode = std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0);
+        }
+    }
+
+    #[test]
+    fn another_programs_file_and_a_newer_one_are_refused_and_not_changed() {
+        let folder = Folder::new("foreign");
+        let path = folder.file();
+        let cases = [
+            (
+                "CREATE TABLE t (x); PRAGMA user_version = 1",
+                "another program's database",
+            ),
+            (
+                "PRAGMA application_id = 1213156689; PRAGMA user_version = 9; CREATE TABLE t (x)",
+                "it has schema 9, this version knows 1",
+            ),
+        ];
+        for (sql, expected) in cases {
+            let _none = std::fs::remove_file(&path);
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            let before = std::fs::read(&path).unwrap();
+
+            let problem = problem(&path);
+
+            assert!(problem.contains(expected), "{problem}");
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+        }
+        std::fs::write(
+            &path,
+            "no database at all, but long enough to be read as one\n",
+        )
+        .unwrap();
+        assert!(problem(&path).contains("not a database"));
+        assert!(problem(&folder.0).contains("directory"));
+        assert!(problem(&folder.0.join("no/queue.db")).contains("folder does not exist"));
+    }
 }

@@ -15,6 +15,7 @@ mod crash_points;
 mod delays;
 mod delivery;
 mod drain;
+mod embedded;
 mod execution;
 mod expiry;
 mod fleets;

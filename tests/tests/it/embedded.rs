@@ -1,0 +1,139 @@
+//! What is to be said of the embedded broker alone. All that it shares with
+//! RabbitMQ is tested by the other modules: `make test-embedded`.
+
+use homing_broker::{Broker as _, Embedded};
+use homing_protocol::Status;
+use homing_protocol::topology::Topology;
+use homing_tests::kind::{Echo, Gate};
+use homing_tests::{HOMING, Pipeline, SmallDisk, World};
+
+/// A pipeline on a file of its own.
+async fn pipeline(worker: &[&str]) -> Pipeline {
+    Pipeline::start_in(World::start_at("sqlite:").await, worker).await
+}
+
+#[tokio::test]
+async fn what_a_stopped_process_holds_runs_elsewhere_after_a_lease_and_it_answers_for_none_of_it() {
+    let pipeline = pipeline(&["--concurrency", "1"]).await;
+    let file = pipeline.world.gate("gate");
+    let id = pipeline.submit(Gate { file }).await;
+    pipeline.began(id, 1).await;
+
+    pipeline.worker.freeze();
+    let other = pipeline.world.worker("other", &[]).await;
+    pipeline.began(id, 2).await;
+    pipeline.worker.thaw();
+    pipeline
+        .worker
+        .says("gave what this process held to others")
+        .await;
+    pipeline.world.open_gate("gate");
+    let record = pipeline.closed(id).await;
+
+    assert_eq!(record.report.status, Status::Succeeded);
+    assert_eq!(other.stop().await, 0);
+    // The one that was stopped goes on as if it had been started anew.
+    let after = pipeline.outcome(Echo { n: 1 }).await.unwrap();
+    assert_eq!(after.result.unwrap(), 1);
+    let (_, _, world) = pipeline.stop().await;
+    assert_eq!(world.waiting().await, []);
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_publishers_waiting_and_loses_nothing() {
+    let name = format!("homing-{}-queue-disk", std::process::id());
+    let disk = SmallDisk::mount(&std::env::temp_dir().join(name), 16);
+    let url = format!("sqlite:{}", disk.folder().join("queue.db").display());
+    let pipeline = Pipeline::start_in(World::start_at(&url).await, &[]).await;
+    let first = pipeline.submit(Echo { n: 1 }).await;
+    pipeline.closed(first).await;
+
+    disk.fill();
+    let submitting = pipeline.producer.submit(Echo { n: 2 });
+    let impatient = pipeline
+        .world
+        .homing(&["submit", "test.echo", r#"{"n":3}"#]);
+    let (submitted, impatient) = tokio::join!(async { submitting.await.unwrap().id() }, async {
+        let said = impatient.await;
+        disk.make_room();
+        said
+    });
+
+    assert_eq!(impatient.code, 69, "{impatient:?}");
+    assert_eq!(
+        pipeline.closed(submitted).await.report.status,
+        Status::Succeeded
+    );
+    let (worker, collector, world) = pipeline.stop().await;
+    assert_eq!((worker, collector, world.waiting().await), (0, 0, vec![]));
+}
+
+#[tokio::test]
+async fn a_broker_in_memory_delivers_what_was_published_and_is_gone_with_its_handle() {
+    let topology = Topology::new("memory".parse().unwrap(), []);
+    let broker = Embedded::in_memory(topology.clone());
+    broker.apply().await.unwrap();
+
+    assert_eq!(broker.check().await.unwrap(), []);
+    drop(broker);
+
+    let another = Embedded::in_memory(topology);
+    assert!(!another.check().await.unwrap().is_empty());
+}
+
+/// Variables under which a program finds nothing but what is in its folder.
+const NOTHING: [(&str, &str); 3] = [
+    ("AMQP_URL", ""),
+    ("HOMING_STORE", ""),
+    ("HOMING_NAMESPACE", ""),
+];
+
+/// Runs `homing` in the world's folder to its end: its exit code, and what it said.
+async fn alone(world: &World, name: &str, arguments: &[&str]) -> (i32, String) {
+    let mut program = world.start_program_with(name, HOMING, arguments, &NOTHING);
+    let code = program.ended().await;
+    (code, program.stdout() + &program.stderr())
+}
+
+#[tokio::test]
+async fn up_runs_what_is_submitted_in_its_folder_and_keeps_it_when_it_is_killed() {
+    let world = World::start_at("sqlite:").await;
+    std::fs::write(world.gate("poem.txt"), "roses are red\n").unwrap();
+    let up = ["up", "--demo"];
+    let start = async |name: &str| {
+        let up = world.start_program_with(name, HOMING, &up, &NOTHING);
+        up.says("collecting from").await;
+        up.says("takes demo.").await;
+        up
+    };
+    let task = ["submit", "demo.words", r#"{"path":"poem.txt"}"#, "--wait"];
+
+    let mut up = start("up").await;
+    let (code, said) = alone(&world, "first", &task).await;
+    assert!(
+        code == 0 && said.contains("{\"words\":3,\"lines\":1}"),
+        "{said}"
+    );
+    up.kill().await;
+
+    let nowhere = ["submit", "demo.echo", "1"];
+    assert_eq!(alone(&world, "nowhere", &nowhere).await.0, 78);
+    let up = start("up-again").await;
+    let (_, listed) = alone(&world, "list", &["list"]).await;
+    assert!(listed.contains("demo.words"), "{listed}");
+    assert_eq!(alone(&world, "second", &task).await.0, 0);
+    assert_eq!(up.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_second_up_in_a_folder_is_refused() {
+    let world = World::start_at("sqlite:").await;
+    let up = world.start_program_with("up", HOMING, &["up"], &NOTHING);
+    up.says("collecting from").await;
+
+    let (code, said) = alone(&world, "second", &["up"]).await;
+
+    assert_eq!(code, 69);
+    assert!(said.contains("another `homing up` runs"), "{said}");
+    assert_eq!(up.stop().await, 0);
+}
