@@ -47,7 +47,9 @@
 //! |---|---|---|
 //! | – | tasks, producer, worker, RabbitMQ | yes |
 //! | `cli` | [`worker_main`] and its flags | yes |
+//! | `embedded` | the broker in a file, `sqlite:PATH`, that `homing up` runs | no |
 //! | `sqlite` | [`store`] and [`collector`]: reading and writing a SQLite store | no |
+//! | `testing` | [`testing`]: pipelines in memory, for tests of your handlers | no |
 //!
 //! A crate that only defines tasks can depend on `homing-protocol` alone: no
 //! runtime, no broker client.
@@ -64,6 +66,9 @@ pub use homing_store as store;
 
 #[cfg(feature = "cli")]
 pub use homing_worker::{WorkerArgs, worker_main, worker_main_with};
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 /// What a program that uses Homing names most: `use homing::prelude::*`.
 pub mod prelude {

@@ -55,6 +55,8 @@ mod eventually;
 mod handler;
 mod registry;
 mod settle;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod triage;
 mod turns;
 mod worker;

@@ -132,6 +132,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn into_registry(self) -> Registry {
+        self.registry
+    }
+
     /// Runs tasks until `stop` ends, then drains: what has not begun goes back
     /// to its queue at once, what runs may go on for the grace, and every
     /// outcome is confirmed and acked before this answers.

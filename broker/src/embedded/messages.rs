@@ -116,6 +116,21 @@ impl Messages<'_> {
         Ok(all)
     }
 
+    /// Removes all of a queue and what is delayed for it. Answers with them, in the
+    /// order in which they came.
+    pub(super) fn take_all(&self, queue: i64, name: &str) -> Result<Vec<Received>> {
+        let sql = "DELETE FROM message WHERE id IN (SELECT message FROM waiting WHERE queue = ?1) \
+                   OR id IN (SELECT message FROM delayed WHERE queue = ?2) \
+                   RETURNING id, returns, head, body";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let found = statement.query_map((queue, name), received)?;
+        let mut found = found.collect::<Result<Vec<_>>>()?;
+        self.run("DELETE FROM waiting WHERE queue = ?1", [queue])?;
+        self.run("DELETE FROM delayed WHERE queue = ?1", [name])?;
+        found.sort_by_key(|(message, _)| *message);
+        Ok(found.into_iter().map(|(_, received)| *received).collect())
+    }
+
     /// Takes the messages up to `last` out of a queue.
     pub(super) fn take(&self, queue: i64, last: i64) -> Result<()> {
         let sql = "DELETE FROM waiting WHERE queue = ?1 AND message <= ?2";

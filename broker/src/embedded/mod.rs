@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use homing_protocol::ResultsQueues;
 use homing_protocol::topology::Topology;
+use homing_protocol::{Received, ResultsQueues};
 use rusqlite::Connection;
 use tokio::runtime::Builder;
 use tokio::sync::{OnceCell, mpsc, oneshot};
@@ -67,6 +67,17 @@ impl Embedded {
             topology: Arc::new(topology),
             engine: OnceCell::new(),
         }
+    }
+
+    /// Takes every task out of its queues, also those that are delayed, in the order
+    /// in which they came: for tests that run them in a time of their own. What a
+    /// consumer holds is not among them.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::File`] or [`BrokerError::Unreachable`]: the file cannot be used.
+    pub async fn take_tasks(&self) -> Result<Vec<Received>, BrokerError> {
+        self.work(queues::take_tasks).await
     }
 
     async fn engine(&self) -> Result<&Events, BrokerError> {

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use homing_protocol::topology::{Argument, Queue, Topology};
-use homing_protocol::{Destination, ResultsQueues};
+use homing_protocol::{Destination, Received, ResultsQueues};
 use rusqlite::{Connection, OptionalExtension as _, Result};
 
+use super::messages::Messages;
 use crate::{Depth, Difference};
 
 /// Practically none, for a queue that states no limit.
@@ -262,6 +263,18 @@ pub(super) fn delete(file: &Connection, topology: &Topology) -> Result<()> {
         [topology.results()],
     )?;
     changed(file)
+}
+
+/// Takes all tasks out of the queues of a topology.
+pub(super) fn take_tasks(file: &Connection, topology: &Topology) -> Result<Vec<Received>> {
+    let mut all = Vec::new();
+    for queue in topology.task_queues() {
+        let name = topology.queue(queue);
+        if let Some((id, ..)) = found(file, &name)? {
+            all.append(&mut Messages(file).take_all(id, &name)?);
+        }
+    }
+    Ok(all)
 }
 
 /// Removes one queue with what is in it.

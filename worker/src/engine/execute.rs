@@ -19,7 +19,7 @@ use crate::handler::{AttemptFailure, Ended, Launch};
 
 /// What came of running an attempt.
 #[derive(Debug, PartialEq)]
-pub(super) enum Executed {
+pub(crate) enum Executed {
     /// It ended.
     Ended(Ended),
     /// The worker stopped first. Nothing is known of it.
@@ -30,18 +30,18 @@ pub(super) enum Executed {
 
 /// Until when an attempt may run.
 #[derive(Clone, Debug)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// The timeout of its kind.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// When that has passed.
-    pub(super) timeout_at: Instant,
+    pub(crate) timeout_at: Instant,
     /// How long a blocking handler may go on beyond it.
-    pub(super) grace: Duration,
+    pub(crate) grace: Duration,
     /// Cancelled when the worker ends it.
-    pub(super) dropped: CancellationToken,
+    pub(crate) dropped: CancellationToken,
 }
 
-pub(super) async fn execute(launch: Launch, bounds: &Bounds) -> Executed {
+pub(crate) async fn execute(launch: Launch, bounds: &Bounds) -> Executed {
     match launch {
         Launch::Async(run) => run_async(run, bounds).await,
         Launch::Blocking(run) => run_blocking(run, bounds).await,

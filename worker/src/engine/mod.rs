@@ -49,6 +49,8 @@ use crate::error::RunError;
 use crate::registry::Kinds;
 use crate::worker::Stopped;
 use ending::Ending;
+#[cfg(feature = "testing")]
+pub(crate) use execute::{Bounds, Executed, execute};
 use outbox::Outbox;
 use prefetch::Prefetch;
 use publish::Publishing;
