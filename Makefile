@@ -6,6 +6,7 @@ SHELL := bash
 
 # By the environment, so that any folder's name arrives as it is.
 export DIR ?= .
+export BROKER ?= embedded
 N ?= 4
 ARGS ?=
 SEEDS ?= 1000000
@@ -27,8 +28,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## Set up, and run the whole pipeline on real files (DIR=folder)
-	@scripts/setup
+demo: ## Set up, and run the whole pipeline on real files (DIR=folder BROKER=rabbitmq)
 	@scripts/demo "$$DIR"
 
 .PHONY: test
@@ -48,10 +48,11 @@ test: binaries ## Pass all tests, on private servers or AMQP_URL (RABBITMQ=4.3: 
 	cargo test --doc --workspace --exclude homing-simulation --locked --quiet $(FAULTS)
 
 .PHONY: test-embedded
-test-embedded: binaries ## Pass the delivery tests on the embedded broker
+test-embedded: binaries ## Pass the delivery tests on the embedded broker, in a file and in memory
 	@scripts/setup nextest
 	@scripts/setup postgres
 	@HOMING_TEST_BROKER=sqlite: $(POSTGRES) cargo nextest run --profile embedded --package homing-tests --locked $(FAULTS) $(ARGS)
+	@HOMING_TEST_BROKER=memory: cargo nextest run --profile memory --package homing-tests --locked $(FAULTS)
 
 .PHONY: chaos
 chaos: binaries ## Run the pipeline under faults of every kind (MINUTES= RUNS= KINDS= SEED=)

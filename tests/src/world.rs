@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use homing_broker::{Broker, BrokerUrl, Depth, Patience, connect};
+use homing_broker::{Broker, BrokerUrl, Depth, Embedded, Patience, connect};
 use homing_producer::Producer;
 use homing_protocol::QueueName;
 use homing_protocol::topology::Topology;
@@ -16,7 +16,6 @@ pub const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A namespace of its own in the broker of the test run, and a folder of its
 /// own. Both are gone when it is dropped.
-#[derive(Debug)]
 pub struct World {
     /// The broker's URL.
     pub url: String,
@@ -25,6 +24,8 @@ pub struct World {
     /// The folder.
     pub dir: PathBuf,
     queues: Vec<QueueName>,
+    /// The broker, if it is in the memory of this process.
+    memory: Option<Arc<dyn Broker>>,
 }
 
 impl World {
@@ -68,12 +69,16 @@ impl World {
             "sqlite:" => format!("sqlite:{}", dir.join("homing-queue.db").display()),
             _ => url.to_owned(),
         };
-        let world = Self {
+        let mut world = Self {
             url,
             namespace,
             dir,
             queues,
+            memory: None,
         };
+        if world.url == "memory:" {
+            world.memory = Some(Arc::new(Embedded::in_memory(world.topology())));
+        }
         world
             .broker()
             .apply()
@@ -84,6 +89,9 @@ impl World {
 
     /// A broker in this world, patient enough for a busy machine.
     pub fn broker(&self) -> Arc<dyn Broker> {
+        if let Some(broker) = &self.memory {
+            return Arc::clone(broker);
+        }
         let patience = Patience::Within(TIME_MAX);
         connect(self.broker_of(), self.topology(), patience, "homing test")
     }
@@ -183,8 +191,22 @@ impl World {
     }
 }
 
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("url", &self.url)
+            .field("namespace", &self.namespace)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
+        if self.memory.is_some() {
+            let _gone = std::fs::remove_dir_all(&self.dir);
+            return;
+        }
         let broker = connect(
             self.broker_of(),
             self.topology(),
