@@ -18,6 +18,7 @@ mod list;
 mod man;
 mod management;
 mod output;
+mod pace;
 mod queues;
 mod record_line;
 mod replay;
