@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How much is made up for: ten times what tokio's timer is late by. So any second
-/// has at most a hundredth more than its share.
-const LATE_MAX: Duration = Duration::from_millis(10);
+/// How much is made up for: more than a busy machine or a disk holds up a task. So
+/// any second has at most a twentieth more than its share.
+const LATE_MAX: Duration = Duration::from_millis(50);
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -118,22 +118,22 @@ mod tests {
         assert_eq!(late, [1, 2, 3].map(ms));
 
         let missed = [0; 3].map(|_| pace.due(ms(60_000), 1));
-        assert_eq!(missed, [59_990, 59_991, 59_992].map(ms));
+        assert_eq!(missed, [59_950, 59_951, 59_952].map(ms));
     }
 
-    /// By a clock that stands still for up to 30 ms at a time, as a timer does.
+    /// By a clock that stands still for up to 100 ms at a time, as a timer does.
     #[test]
-    fn no_second_has_more_than_its_share_and_a_hundredth() {
+    fn no_second_has_more_than_its_share_and_a_twentieth() {
         for rate in [1, 3, 700, 33_333] {
             let mut pace = pace(&rate.to_string());
             let (mut now, mut gone) = (ms(0), Vec::new());
             while now < ms(3_000) {
                 let due = pace.due(now, 1);
-                let late = ms(due.as_nanos() as u64 * 7 % 31);
+                let late = ms(due.as_nanos() as u64 * 7 % 101);
                 now = now.max(if due > now { due + late } else { due });
                 gone.push(now);
             }
-            let most = rate + rate / 100 + 1;
+            let most = rate + rate / 20 + 1;
             let mut more = gone.windows(most + 1);
             assert!(
                 more.all(|gone| gone[most] >= gone[0] + ms(1_000)),

@@ -1,6 +1,6 @@
 //! One task for each row of a file, as a batch.
 //!
-//! From the batch's first record to its last; what comes between is the
+//! What comes before its rows and after them: those are submitted by the
 //! [`Submission`].
 //!
 //! # Failure
