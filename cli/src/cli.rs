@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, bench, collector, dead, help, list, queues, replay, show, stats, store, submit, tail,
-    topology, up, wait, worker,
+    audit, bench, collector, completions, dead, help, list, man, queues, replay, show, stats,
+    store, submit, tail, topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -56,6 +56,8 @@ pub(crate) enum OtherVerb {
     Dead(dead::DeadArgs),
     Store(store::StoreArgs),
     Bench(bench::BenchArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// The command line. Its help names the variables, not their values.
@@ -107,6 +109,8 @@ impl OtherVerb {
             Self::Dead(args) => dead::run(args, settings).await,
             Self::Store(args) => store::run(args, settings).await,
             Self::Bench(args) => bench::run(args, settings).await,
+            Self::Completions(args) => completions::run(&args, settings),
+            Self::Man(args) => man::run(&args, settings),
         }
     }
 }

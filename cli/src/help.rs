@@ -33,6 +33,10 @@ Repair:
 Measure:
   bench       Tasks per second and latency on this broker and this store
 
+Install:
+  completions Print what completes the words of homing in a shell
+  man         Write the pages for man
+
 Options:
 {options}{after-help}";
 

@@ -95,9 +95,14 @@ impl Output {
     }
 
     fn raw(&self, text: &str) -> Result<(), Trouble> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Writes `bytes` as they are, whatever the form.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Trouble> {
         let mut stdout = io::stdout().lock();
         stdout
-            .write_all(text.as_bytes())
+            .write_all(bytes)
             .and_then(|()| stdout.flush())
             .map_err(|error| Trouble::stdout(&error))
     }

@@ -10,7 +10,7 @@ mod messages;
 mod scans;
 mod texts;
 
-pub use lines::{journal, rows};
+pub use lines::{csv, journal, rows};
 pub use messages::{batch_record, bundle, dead_letter, reports, tasks};
 pub use scans::{json, msgpack};
 pub use texts::{amqp_url, filters, names, store_url};
@@ -19,7 +19,7 @@ pub use texts::{amqp_url, filters, names, store_url};
 pub type Property = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const PROPERTIES: [Property; 13] = [
+pub const PROPERTIES: [Property; 14] = [
     ("tasks", tasks),
     ("bundle", bundle),
     ("reports", reports),
@@ -32,5 +32,6 @@ pub const PROPERTIES: [Property; 13] = [
     ("filters", filters),
     ("names", names),
     ("rows", rows),
+    ("csv", csv),
     ("journal", journal),
 ];

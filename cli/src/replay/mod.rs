@@ -5,13 +5,13 @@ mod queues;
 mod run;
 mod select;
 
-use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use homing_protocol::{QueueName, TaskId, TaskKind};
 
 use crate::exit::Exit;
 use crate::output::Talk;
+use crate::pace::Rate;
 use crate::settings::Settings;
 use crate::time::grouped;
 use crate::trouble::Trouble;
@@ -59,7 +59,7 @@ pub(crate) struct ReplayArgs {
 
     /// At most N tasks per second
     #[arg(long, value_name = "N")]
-    rate: Option<NonZeroU32>,
+    rate: Option<Rate>,
 
     /// Also those that are on their way or have succeeded
     #[arg(long)]

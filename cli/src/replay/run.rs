@@ -26,6 +26,7 @@ use super::queues::Queues;
 use super::select::{Item, Selection};
 use crate::exit::Exit;
 use crate::output::{Line, Output, Talk};
+use crate::pace::Pace;
 use crate::settings::{Link, ONE_SHOT_WINDOW, Settings, who};
 use crate::stop::{LAST_CONFIRMS_TIME, Stop};
 use crate::submit::{broker_trouble, submit_trouble};
@@ -168,20 +169,6 @@ struct Tools {
     pace: Option<Pace>,
 }
 
-/// Keeps to a rate.
-struct Pace {
-    each: Duration,
-    next: Instant,
-}
-
-impl Pace {
-    /// Waits until the next one is due. What was missed is not made up for.
-    async fn wait(&mut self) {
-        tokio::time::sleep_until(self.next).await;
-        self.next = self.next.max(Instant::now()) + self.each;
-    }
-}
-
 impl<'a> Replay<'a> {
     pub(super) fn new(
         args: ReplayArgs,
@@ -223,7 +210,10 @@ impl<'a> Replay<'a> {
             true => None,
             false => Some(self.tools(stop).await?),
         };
-        let rate = self.args.rate.map_or(CHUNK_MAX, |rate| rate.get());
+        let rate = self
+            .args
+            .rate
+            .map_or(CHUNK_MAX, |rate| rate.per_sec().get());
         let limit = rate.clamp(1, CHUNK_MAX);
         loop {
             let mut items = VecDeque::from(selection.next(&self.store, limit).await?);
@@ -276,10 +266,7 @@ impl<'a> Replay<'a> {
             false => Producer::open(link.broker.clone()).await,
         };
         let producer = producer.map_err(broker_trouble(&link))?;
-        let pace = self.args.rate.map(|rate| Pace {
-            each: Duration::from_secs(1) / rate.get(),
-            next: Instant::now(),
-        });
+        let pace = self.args.rate.map(|rate| Pace::new(rate, Instant::now()));
         Ok(Tools {
             repairs,
             producer,
@@ -537,7 +524,7 @@ async fn no_more_confirms(ended: &Result<(), Ended>) {
 
 async fn push(tools: &mut Tools, task: &Planned) -> Result<homing_producer::Pushed, SubmitError> {
     if let Some(pace) = &mut tools.pace {
-        pace.wait().await;
+        tokio::time::sleep_until(pace.turn(1)).await;
     }
     tools.producer.push(&task.envelope, &task.queue).await
 }

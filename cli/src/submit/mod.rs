@@ -1,14 +1,21 @@
 //! `homing submit`: one task, or one for each row of a file.
 
 mod batch;
+mod columns;
+mod csv;
+mod input;
 mod journal;
+mod ndjson;
 mod one;
 mod plan;
+mod progress;
+mod records;
 mod rejects;
 mod report;
 mod rows;
+mod submission;
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,8 +24,11 @@ use homing_producer::SubmitError;
 use homing_protocol::limit::BUNDLE_MAX;
 use homing_protocol::{BatchId, Envelope, QueueName, TaskId, TaskKind, Timestamp};
 
+use self::columns::Column;
+use self::input::Format;
 use crate::exit::Exit;
 use crate::output::Talk;
+use crate::pace::Rate;
 use crate::settings::{Link, Settings};
 use crate::time::{parse_duration, parse_point, span};
 use crate::trouble::Trouble;
@@ -29,11 +39,22 @@ const DELAY_MAX: Duration = Duration::from_hours(24 * 366);
 
 const EXAMPLES: &str = "\
 stdout: the task's id, or the batch's. With --wait, the task's output, or the
-batch's counts. A row's id is made from its batch, its line number, the kind and
-the payload: an edited row is a new task. Confirmed rows are noted in a journal
+batch's counts.
+
+CSV: the first line names the columns, each row is an object of strings by these
+names. With --column it has the named fields alone, read as :number, :bool or
+:json where that is said; there an empty cell is null.
+
+--limit: the batch is sealed with what is in the first N rows; --resume with a
+higher limit, or with none, adds the rest and seals it anew.
+
+A row's id is made from its batch, its number, the kind and the payload: an
+edited row is a new task, and with other columns all are. A row's number is its
+line, in CSV its place below the names. Confirmed rows are noted in a journal
 beside the file; --resume leaves out those and what is stored. Rows that were
 not confirmed when this was killed may run twice; each has one outcome. Edit
 no row that may have been among them: its old task may be queued uncounted.
+
 Delayed tasks wait in the broker, to the second, for up to a year; an --at that
 is past is due at once.
 
@@ -42,7 +63,9 @@ Examples:
   homing submit image.resize @one.json --delay 10m
   homing submit report.daily --at 2026-12-01T06:00:00Z
   homing submit image.resize --rows images.ndjson --batch night-42 --wait
-  generate-rows | homing submit image.resize --rows -";
+  homing submit image.resize --rows in.csv --column path=File \\
+    --column width=Width:number --limit 100
+  generate-rows | homing submit image.resize --rows - --rate 50/s";
 
 /// Submit one task, or one for each row of a file
 #[derive(Debug, clap::Args)]
@@ -71,9 +94,30 @@ pub(crate) struct SubmitArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Many tasks")]
 struct Many {
-    /// One task for each line of JSON; - is stdin
+    /// One task for each line of JSON, or row of CSV; - is stdin
     #[arg(long, value_name = "FILE")]
     rows: Option<PathBuf>,
+
+    /// ndjson or csv [default: csv if FILE ends in .csv, or ndjson]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        requires = "rows",
+        hide_possible_values = true
+    )]
+    format: Option<Format>,
+
+    /// CSV: a field and its column, with :number, :bool or :json; repeat it
+    #[arg(long = "column", value_name = "FIELD=COLUMN", requires = "rows")]
+    columns: Vec<Column>,
+
+    /// Only the first N rows; --resume may go on past them
+    #[arg(long, value_name = "N", requires = "rows")]
+    limit: Option<NonZeroU64>,
+
+    /// At most N tasks per second, evenly
+    #[arg(long, value_name = "N", requires = "rows")]
+    rate: Option<Rate>,
 
     /// What to call them [default: KIND and the time]
     #[arg(long, value_name = "LABEL", requires = "rows")]

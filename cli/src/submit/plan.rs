@@ -239,6 +239,10 @@ mod tests {
     fn journal_and_rejects_stand_beside_the_input() {
         let many = Many {
             rows: None,
+            format: None,
+            columns: Vec::new(),
+            limit: None,
+            rate: None,
             batch: None,
             resume: None,
             bundle: NonZeroU16::MIN,

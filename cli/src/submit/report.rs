@@ -1,10 +1,10 @@
 //! What the person is told of a batch: while it is submitted, and at its end.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clap::ValueEnum;
 use homing_protocol::QueueName;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::journal::Head;
@@ -158,8 +158,26 @@ impl<'a> Report<'a> {
         let Head { batch, kind, .. } = &self.head;
         let mut words = format!("homing submit {kind} --rows {}", shown(self.file));
         let Many {
-            journal, rejects, ..
+            format,
+            columns,
+            limit,
+            rate,
+            journal,
+            rejects,
+            ..
         } = &self.args.many;
+        if let Some(format) = format.as_ref().and_then(ValueEnum::to_possible_value) {
+            words.push_str(&format!(" --format {}", format.get_name()));
+        }
+        for column in columns {
+            words.push_str(&format!(" --column {}", quoted(&column.to_string())));
+        }
+        if let Some(limit) = limit {
+            words.push_str(&format!(" --limit {limit}"));
+        }
+        if let Some(rate) = rate {
+            words.push_str(&format!(" --rate {rate}"));
+        }
         for (flag, path) in [("journal", journal), ("rejects", rejects)] {
             if let Some(path) = path {
                 words.push_str(&format!(" --{flag} {}", shown(path)));
@@ -211,54 +229,4 @@ fn counted(count: u64, what: &str) -> String {
 
 fn shown(path: &Path) -> String {
     quoted(&path.display().to_string())
-}
-
-/// How far it is, on a terminal.
-pub(super) struct Progress {
-    bar: ProgressBar,
-    began: Instant,
-}
-
-impl Progress {
-    /// Of rows with `bytes` in all, if that is known.
-    pub(super) fn new(label: &str, bytes: Option<u64>, talk: Talk) -> Self {
-        let bar = match (talk.shows_progress(), bytes) {
-            (false, _) => ProgressBar::hidden(),
-            (true, Some(bytes)) => styled(
-                ProgressBar::new(bytes),
-                "submitting {prefix}  {msg}  {wide_bar}  {percent} %  eta {eta}",
-            ),
-            (true, None) => styled(
-                ProgressBar::new_spinner(),
-                "submitting {prefix}  {msg}  {elapsed}",
-            ),
-        };
-        bar.set_prefix(crate::clean::for_terminal(label));
-        Self {
-            bar,
-            began: Instant::now(),
-        }
-    }
-
-    /// `bytes` more are read, and `rows` rows in all are confirmed.
-    pub(super) fn read(&self, bytes: u64, rows: u64) {
-        self.bar.inc(bytes);
-        if !self.bar.is_hidden() {
-            let rate = rows as f64 / self.began.elapsed().as_secs_f64().max(0.001);
-            let (rows, rate) = (grouped(rows), grouped(rate as u64));
-            self.bar.set_message(format!("{rows} rows  {rate}/s"));
-        }
-    }
-
-    pub(super) fn clear(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
-    // The template is a literal of ours: a wrong one keeps the default look.
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -12,6 +12,7 @@ mod byte_cuts;
 mod cli;
 mod collector;
 mod crash_points;
+mod csv;
 mod delays;
 mod delivery;
 mod drain;

@@ -1,0 +1,186 @@
+//! The file that rows come from, and the form they have there.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::num::NonZeroU64;
+use std::path::Path;
+
+use clap::ValueEnum;
+use tokio::sync::mpsc;
+
+use super::Many;
+use super::columns::Misfit;
+use super::csv::{Csv, HeaderError};
+use super::ndjson::Lines;
+use super::rows::{self, Chunk, Form};
+use crate::exit::Exit;
+use crate::trouble::Trouble;
+use crate::which::quoted;
+
+/// Most names of columns that an error lists.
+const NAMES_TOLD_MAX: usize = 10;
+
+/// How rows are written in a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    Ndjson,
+    Csv,
+}
+
+impl Format {
+    /// That of a file of this name.
+    fn of(file: &Path) -> Self {
+        let ending = file.extension();
+        match ending.is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
+            true => Self::Csv,
+            false => Self::Ndjson,
+        }
+    }
+}
+
+/// How much there is to read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Whole {
+    Bytes(u64),
+    /// As many rows, if the file has so many.
+    Rows(u64),
+    Unknown,
+}
+
+/// A file that is open, and to be read row by row.
+pub(super) struct Input {
+    reader: Box<dyn BufRead + Send>,
+    form: Box<dyn Form + Send>,
+    limit: Option<NonZeroU64>,
+    pub(super) whole: Whole,
+}
+
+impl Input {
+    /// Opens `file`, and reads the names of its columns if it has any.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]: it cannot be read, or its columns are not those asked for.
+    pub(super) fn open(file: &Path, many: &Many) -> Result<Self, Trouble> {
+        let format = many.format.unwrap_or_else(|| Format::of(file));
+        if format == Format::Ndjson && !many.columns.is_empty() {
+            return Err(Trouble::new(Exit::Usage, "NDJSON has no columns")
+                .from("--column")
+                .fix("--format csv if it is CSV"));
+        }
+        let (mut reader, bytes) = open(file)?;
+        let form: Box<dyn Form + Send> = match format {
+            Format::Ndjson => Box::new(Lines::default()),
+            Format::Csv => {
+                // A pipe may take its time.
+                let begun = || Csv::begin(&mut reader, &many.columns);
+                let csv = tokio::task::block_in_place(begun);
+                Box::new(csv.map_err(|error| refused(file, &error))?)
+            }
+        };
+        let whole = match (many.limit, bytes) {
+            (Some(limit), _) => Whole::Rows(limit.get()),
+            (None, Some(bytes)) => Whole::Bytes(bytes),
+            (None, None) => Whole::Unknown,
+        };
+        Ok(Self {
+            reader,
+            form,
+            limit: many.limit,
+            whole,
+        })
+    }
+
+    /// Begins to read.
+    pub(super) fn read(self) -> mpsc::Receiver<io::Result<Chunk>> {
+        rows::read(self.reader, self.form, self.limit)
+    }
+}
+
+/// The file, and its size if it has one.
+fn open(file: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Trouble> {
+    if file == Path::new("-") {
+        return Ok((Box::new(BufReader::new(io::stdin())), None));
+    }
+    let shown = file.display().to_string();
+    let failed = |error| Trouble::file("read", &shown, &error);
+    let opened = File::open(file).map_err(failed)?;
+    let found = opened.metadata().map_err(failed)?;
+    if found.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    let bytes = found.is_file().then_some(found.len());
+    Ok((Box::new(BufReader::new(opened)), bytes))
+}
+
+/// What to say of a file that is not read as CSV.
+fn refused(file: &Path, error: &HeaderError) -> Trouble {
+    let shown = match file == Path::new("-") {
+        true => "stdin".to_owned(),
+        false => file.display().to_string(),
+    };
+    let first = format!("{shown}, line 1");
+    match error {
+        HeaderError::Read(error) => Trouble::file("read", &shown, error),
+        HeaderError::Empty => Trouble::new(Exit::Usage, "no line with the names of columns")
+            .from(shown)
+            .fix("begin the file with one: path,size"),
+        HeaderError::Unreadable(problem) => {
+            Trouble::new(Exit::Usage, format!("no names of columns: {problem}"))
+                .from(first)
+                .fix("begin the file with a line of names: path,size")
+        }
+        HeaderError::Misfit { misfit, names } => misfitting(misfit, names, first),
+    }
+}
+
+fn misfitting(misfit: &Misfit, names: &[String], first: String) -> Trouble {
+    let flag = |column: &dyn ToString| format!("--column {}", quoted(&column.to_string()));
+    match misfit {
+        Misfit::Missing(column) => {
+            let mut told: Vec<_> = names
+                .iter()
+                .take(NAMES_TOLD_MAX)
+                .map(|name| format!("`{name}`"))
+                .collect();
+            if names.len() > NAMES_TOLD_MAX {
+                told.push(format!("{} more", names.len() - NAMES_TOLD_MAX));
+            }
+            Trouble::new(
+                Exit::Usage,
+                format!("no column `{}` in {first}", column.name()),
+            )
+            .from(flag(column))
+            .fix(format!("name one of {}", told.join(", ")))
+        }
+        Misfit::Ambiguous(name) => {
+            Trouble::new(Exit::Usage, format!("more than one column `{name}`"))
+                .from(first)
+                .fix("give each its own name, or name those to be used: --column FIELD=COLUMN")
+        }
+        Misfit::Twice(column) => Trouble::new(
+            Exit::Usage,
+            format!("a second column for field `{}`", column.field()),
+        )
+        .from(flag(column))
+        .fix("give each field one column"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_csv_by_the_end_of_its_name() {
+        for (name, format) in [
+            ("in/a.csv", Format::Csv),
+            ("A.CSV", Format::Csv),
+            ("a.ndjson", Format::Ndjson),
+            ("csv", Format::Ndjson),
+            ("-", Format::Ndjson),
+        ] {
+            assert_eq!(Format::of(Path::new(name)), format, "{name}");
+        }
+    }
+}
