@@ -106,6 +106,12 @@ examples: ## Run every example, with its results checked
 	@scripts/setup
 	@scripts/setup python
 	@scripts/examples
+	@scripts/test-init
+
+.PHONY: test-init
+test-init: ## Write a crate with `homing init`, test it and run it
+	@scripts/setup
+	@scripts/test-init
 
 .PHONY: bench
 bench: ## Measure Homing beside the bare protocol, on a private RabbitMQ

@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, bench, collector, dead, help, list, queues, replay, show, stats, store, submit, tail,
-    topology, up, wait, worker,
+    audit, bench, collector, dead, help, init, list, queues, replay, show, stats, store, submit,
+    tail, topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -42,6 +42,7 @@ pub(crate) enum Verb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum OtherVerb {
     Up(up::UpArgs),
+    Init(init::InitArgs),
     Collector(collector::CollectorArgs),
     Submit(submit::SubmitArgs),
     Wait(wait::WaitArgs),
@@ -93,6 +94,7 @@ impl OtherVerb {
     async fn run(self, settings: &Settings) -> Result<Exit, Trouble> {
         match self {
             Self::Up(args) => up::run(args, settings).await,
+            Self::Init(args) => init::run(&args, settings),
             Self::Collector(args) => collector::run(args, settings).await,
             Self::Submit(args) => submit::run(args, settings).await,
             Self::Wait(args) => wait::run(args, settings).await,

@@ -13,6 +13,7 @@ mod collector;
 mod dead;
 mod exit;
 mod help;
+mod init;
 mod list;
 mod management;
 mod output;
