@@ -113,6 +113,12 @@ test-init: ## Write a crate with `homing init`, test it and run it
 	@scripts/setup
 	@scripts/test-init
 
+.PHONY: tutorial
+tutorial: ## Run every command of docs/tutorial.md, with its output compared
+	@scripts/setup
+	@scripts/setup postgres
+	@$(POSTGRES) scripts/node run "$$(mktemp -d)" scripts/tutorial $(ARGS)
+
 .PHONY: bench
 bench: ## Measure Homing beside the bare protocol, on a private RabbitMQ
 	@scripts/setup
