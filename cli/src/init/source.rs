@@ -54,7 +54,7 @@ fn checkout(path: &str) -> Result<Source, Trouble> {
         .canonicalize()
         .map_err(|error| Trouble::file("find", path, &error).from("--homing"))?;
     let manifest = fs::read_to_string(whole.join("Cargo.toml")).unwrap_or_default();
-    if !manifest.lines().any(|line| line == "name = \"homing\"") {
+    if !is_of_homing(&manifest) {
         return Err(
             Trouble::new(Exit::Usage, format!("{path} is no checkout of Homing"))
                 .from("--homing")
@@ -62,6 +62,15 @@ fn checkout(path: &str) -> Result<Source, Trouble> {
         );
     }
     Ok(Source::Folder(whole))
+}
+
+/// Whether a manifest is that of the package `homing`.
+fn is_of_homing(manifest: &str) -> bool {
+    let mut lines = manifest.lines().skip_while(|line| *line != "[package]");
+    lines.next();
+    lines
+        .take_while(|line| !line.starts_with('['))
+        .any(|line| line == "name = \"homing\"")
 }
 
 /// A basic string of TOML: JSON has the same escapes.
