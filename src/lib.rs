@@ -47,6 +47,7 @@
 //! |---|---|---|
 //! | – | tasks, producer, worker, RabbitMQ | yes |
 //! | `cli` | [`worker_main`] and its flags | yes |
+//! | `embedded` | the broker in a file, `sqlite:PATH`, that `homing up` runs | no |
 //! | `sqlite` | [`store`] and [`collector`]: reading and writing a SQLite store | no |
 //!
 //! A crate that only defines tasks can depend on `homing-protocol` alone: no
