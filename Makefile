@@ -107,6 +107,18 @@ examples: ## Run every example, with its results checked
 	@scripts/setup
 	@scripts/setup python
 	@scripts/examples
+	@scripts/test-init
+
+.PHONY: test-init
+test-init: ## Write a crate with `homing init`, test it and run it
+	@scripts/setup
+	@scripts/test-init
+
+.PHONY: tutorial
+tutorial: ## Run every command of docs/tutorial.md, with its output compared
+	@scripts/setup
+	@scripts/setup postgres
+	@$(POSTGRES) scripts/node run "$$(mktemp -d)" scripts/tutorial $(ARGS)
 
 .PHONY: bench
 bench: ## Measure Homing beside the bare protocol, on a private RabbitMQ

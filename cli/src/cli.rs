@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, bench, collector, completions, dead, help, list, man, queues, replay, show, stats,
+    audit, bench, collector, completions, dead, help, init, list, man, queues, replay, show, stats,
     store, submit, tail, topology, up, wait, worker,
 };
 
@@ -42,6 +42,7 @@ pub(crate) enum Verb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum OtherVerb {
     Up(up::UpArgs),
+    Init(init::InitArgs),
     Collector(collector::CollectorArgs),
     Submit(submit::SubmitArgs),
     Wait(wait::WaitArgs),
@@ -95,6 +96,7 @@ impl OtherVerb {
     async fn run(self, settings: &Settings) -> Result<Exit, Trouble> {
         match self {
             Self::Up(args) => up::run(args, settings).await,
+            Self::Init(args) => init::run(&args, settings),
             Self::Collector(args) => collector::run(args, settings).await,
             Self::Submit(args) => submit::run(args, settings).await,
             Self::Wait(args) => wait::run(args, settings).await,

@@ -11,6 +11,7 @@ Run:
   up          Run broker, workers and collector in one process
   worker      Run tasks
   collector   Store outcomes as they arrive
+  init        Write a small crate with a task, its worker and tests
 
 Submit:
   submit      Submit one task, or one for each row of a file

@@ -14,6 +14,7 @@ mod completions;
 mod dead;
 mod exit;
 mod help;
+mod init;
 mod list;
 mod man;
 mod management;
