@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, bench, collector, dead, help, list, queues, replay, show, stats, store, submit, tail,
-    topology, up, wait, worker,
+    audit, bench, chaos, collector, dead, help, list, queues, replay, show, stats, store, submit,
+    tail, topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -56,6 +56,13 @@ pub(crate) enum OtherVerb {
     Dead(dead::DeadArgs),
     Store(store::StoreArgs),
     Bench(bench::BenchArgs),
+    Chaos(chaos::ChaosArgs),
+    /// Run the tasks of `homing chaos`
+    #[command(hide = true)]
+    ChaosWorker(chaos::ChaosWorkerArgs),
+    /// Store the outcomes of `homing chaos`
+    #[command(hide = true)]
+    ChaosCollector(collector::CollectorArgs),
 }
 
 /// The command line. Its help names the variables, not their values.
@@ -107,6 +114,9 @@ impl OtherVerb {
             Self::Dead(args) => dead::run(args, settings).await,
             Self::Store(args) => store::run(args, settings).await,
             Self::Bench(args) => bench::run(args, settings).await,
+            Self::Chaos(args) => chaos::run(args, settings).await,
+            Self::ChaosWorker(args) => chaos::run_worker(args, settings).await,
+            Self::ChaosCollector(args) => chaos::run_collector(args, settings).await,
         }
     }
 }

@@ -32,6 +32,7 @@ Repair:
 
 Measure:
   bench       Tasks per second and latency on this broker and this store
+  chaos       Kill workers and collectors, and count what is lost
 
 Options:
 {options}{after-help}";
@@ -53,6 +54,7 @@ mod tests {
         let command = command();
         let verbs: Vec<_> = command
             .get_subcommands()
+            .filter(|verb| !verb.is_hide_set())
             .map(|verb| verb.get_name())
             .collect();
 
@@ -80,7 +82,7 @@ mod tests {
         );
         for verb in command
             .get_subcommands_mut()
-            .filter(|verb| verb.get_name() != "help")
+            .filter(|verb| !verb.is_hide_set())
         {
             let help = verb.render_help().to_string();
             assert!(help.contains("Example"), "{help}");

@@ -1,0 +1,169 @@
+//! One chaos from its first process to the comparison.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use homing_protocol::{BatchId, TaskId};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::ChaosArgs;
+use super::fleet::{COLLECTORS, Fleet, RUNS, Striker};
+use super::keeper::Tallies;
+use super::load::{Load, unsubmitted};
+use super::plan::Plan;
+use super::shelf::{STALL_TIME_MAX, Shelf};
+use super::summary::Summary;
+use crate::output::Talk;
+use crate::settings::Settings;
+use crate::space::Space;
+use crate::time::grouped;
+use crate::trouble::Trouble;
+
+/// Between two looks of whoever shows how far it is.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What a chaos runs on.
+pub(super) struct Session<'a> {
+    pub(super) args: &'a ChaosArgs,
+    pub(super) seed: u64,
+    pub(super) space: &'a Space,
+    pub(super) talk: Talk,
+}
+
+/// What was submitted, all of it confirmed.
+struct Submitted {
+    batch: BatchId,
+    tasks: Vec<TaskId>,
+}
+
+impl Session<'_> {
+    /// Submits and strikes until the time is up or it is `asked` to end, lets
+    /// everything come to its end, and compares.
+    pub(super) async fn run(
+        &self,
+        settings: &Settings,
+        asked: impl Future<Output = ()>,
+    ) -> Result<Summary, Trouble> {
+        let mut fleet = Fleet::start(self.args.workers, self.space, settings)?;
+        let (striker, tallies) = (fleet.striker(), fleet.tallies());
+        let submitted = tokio::select! {
+            submitted = self.act(striker, &tallies, asked) => submitted?,
+            trouble = fleet.failed() => return Err(trouble),
+        };
+        let tally = fleet.stop().await?;
+        let mut shelf = Shelf::new(self.space, submitted.batch);
+        let books = shelf.compare(&submitted.tasks, self.seed).await?;
+        Ok(Summary {
+            seed: self.seed,
+            batch: submitted.batch,
+            books,
+            tally,
+            again: again(&self.space.folder().join(RUNS)),
+        })
+    }
+
+    async fn act(
+        &self,
+        striker: Striker,
+        tallies: &Tallies,
+        asked: impl Future<Output = ()>,
+    ) -> Result<Submitted, Trouble> {
+        let mut load = Load::open(self.space, self.seed, self.args.rate).await?;
+        let (batch, count, over) = (load.batch(), AtomicU64::new(0), AtomicBool::new(false));
+        let plan = Plan::new(self.seed, self.args.workers, COLLECTORS);
+        let striking = async {
+            tokio::select! {
+                () = striker.strike(plan) => {}
+                () = tokio::time::sleep(self.args.time) => {}
+                () = asked => {}
+            }
+            over.store(true, Ordering::Relaxed);
+        };
+        let acting = async {
+            let (submitted, ()) = tokio::join!(load.submit(&over, &count), striking);
+            let tasks = match submitted {
+                Ok(()) => load.seal().await,
+                Err(error) => Err(error),
+            };
+            let tasks = tasks.map_err(|error| unsubmitted(&error, self.space))?;
+            self.settle(batch, tasks.len() as u64).await;
+            Ok(Submitted { batch, tasks })
+        };
+        tokio::select! {
+            submitted = acting => submitted,
+            never = self.show(batch, &count, tallies) => never,
+        }
+    }
+
+    /// Waits until every task has an outcome, or says how many have none.
+    async fn settle(&self, batch: BatchId, count: u64) {
+        let stored = Shelf::new(self.space, batch).until_stored(count).await;
+        if stored < count {
+            self.talk.say(format!(
+                "{} of {} tasks have no outcome, and none came for {} s",
+                grouped(count - stored),
+                grouped(count),
+                STALL_TIME_MAX.as_secs()
+            ));
+        }
+    }
+
+    /// Shows how far it is, to a person.
+    async fn show<T>(&self, batch: BatchId, count: &AtomicU64, tallies: &Tallies) -> T {
+        if !self.talk.shows_progress() {
+            return std::future::pending().await;
+        }
+        let bar = Line(bar());
+        let mut shelf = Shelf::new(self.space, batch);
+        loop {
+            let (stored, tally) = (shelf.stored().await, tallies.now());
+            bar.0.set_message(format!(
+                "submitted {}   stored {}   killed {} workers, {} collectors",
+                grouped(count.load(Ordering::Relaxed)),
+                grouped(stored),
+                tally.workers_killed,
+                tally.collectors_killed,
+            ));
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Cleared when it is dropped, so that what is said next has the line to itself.
+struct Line(ProgressBar);
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn bar() -> ProgressBar {
+    // The template is a literal of ours: a wrong one keeps the default look.
+    let style = ProgressStyle::with_template("{elapsed:>4}  {msg}");
+    ProgressBar::new_spinner()
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+/// How many attempts began that had begun before: the lines of the file that are
+/// not there for the first time. None if it cannot be read.
+fn again(path: &Path) -> u64 {
+    let Ok(file) = File::open(path) else {
+        return 0;
+    };
+    let (mut seen, mut again) = (HashSet::new(), 0);
+    for line in BufReader::new(file).lines().map_while(Result::ok) {
+        let attempt = line.split_once(' ');
+        let attempt = attempt.and_then(|(task, number)| {
+            Some((task.parse::<TaskId>().ok()?, number.parse::<u32>().ok()?))
+        });
+        if attempt.is_some_and(|attempt| !seen.insert(attempt)) {
+            again += 1;
+        }
+    }
+    again
+}
