@@ -27,4 +27,9 @@ impl Chance {
     pub(super) const fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
+
+    /// A place in something of `len`.
+    pub(super) const fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
 }

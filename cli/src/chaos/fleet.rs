@@ -125,7 +125,7 @@ impl Striker {
                 Role::Worker => &self.workers,
                 Role::Collector => &self.collectors,
             };
-            if let Some(victim) = of_role.get(usize::from(strike.index)) {
+            if let Some(victim) = of_role.get(strike.index) {
                 // One that is being stopped or is paused has enough of it.
                 let _spared = victim.try_send(strike.blow);
             }

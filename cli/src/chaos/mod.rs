@@ -95,7 +95,7 @@ pub(crate) struct ChaosArgs {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 300,
+        default_value_t = 500,
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     rate: u32,

@@ -16,7 +16,7 @@ use super::keeper::Tallies;
 use super::load::{Load, unsubmitted};
 use super::plan::Plan;
 use super::shelf::{STALL_TIME_MAX, Shelf};
-use super::summary::Summary;
+use super::summary::{Summary, killed};
 use crate::output::Talk;
 use crate::settings::Settings;
 use crate::space::Space;
@@ -122,11 +122,10 @@ impl Session<'_> {
         loop {
             let (stored, tally) = (shelf.stored().await, tallies.now());
             bar.0.set_message(format!(
-                "submitted {}   stored {}   killed {} workers, {} collectors",
+                "submitted {}   stored {}   killed {}",
                 grouped(count.load(Ordering::Relaxed)),
                 grouped(stored),
-                tally.workers_killed,
-                tally.collectors_killed,
+                killed(tally),
             ));
             tokio::time::sleep(LOOK).await;
         }

@@ -63,12 +63,11 @@ impl Summary {
             grouped(books.changed.len() as u64),
         ))?;
         output.text(&format!(
-            "killed    {} workers, {} collectors; stopped {}, paused {}; {} attempts ran again",
-            grouped(tally.workers_killed),
-            grouped(tally.collectors_killed),
+            "killed    {}; stopped {}, paused {}; {} ran again",
+            killed(*tally),
             grouped(tally.stopped),
             grouped(tally.paused),
-            grouped(self.again),
+            counted(self.again, "attempt"),
         ))
     }
 
@@ -107,6 +106,18 @@ impl Summary {
         }
         talk.say(format!("look       {}", audit(space, self.batch)));
     }
+}
+
+/// Who was killed: `41 workers, 9 collectors`.
+pub(super) fn killed(tally: Tally) -> String {
+    let workers = counted(tally.workers_killed, "worker");
+    let collectors = counted(tally.collectors_killed, "collector");
+    format!("{workers}, {collectors}")
+}
+
+fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(count))
 }
 
 /// A command line that looks at what was kept.
