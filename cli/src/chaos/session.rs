@@ -62,7 +62,7 @@ impl Session<'_> {
             batch: submitted.batch,
             books,
             tally,
-            again: again(&self.space.folder().join(RUNS)),
+            again: read_again(&self.space.folder().join(RUNS)),
         })
     }
 
@@ -148,21 +148,37 @@ fn bar() -> ProgressBar {
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
-/// How many attempts began that had begun before: the lines of the file that are
-/// not there for the first time. None if it cannot be read.
-fn again(path: &Path) -> u64 {
-    let Ok(file) = File::open(path) else {
-        return 0;
+/// How many attempts ran again, by the file that has a line for each. None if it
+/// cannot be read: nothing depends on it.
+fn read_again(path: &Path) -> u64 {
+    let lines = File::open(path).map(|file| BufReader::new(file).lines());
+    lines.map_or(0, |lines| again(lines.map_while(Result::ok)))
+}
+
+/// How many lines name an attempt that an earlier one names. What is torn is none.
+fn again(lines: impl Iterator<Item = String>) -> u64 {
+    let attempt = |line: String| {
+        let (task, number) = line.split_once(' ')?;
+        Some((task.parse::<TaskId>().ok()?, number.parse::<u32>().ok()?))
     };
-    let (mut seen, mut again) = (HashSet::new(), 0);
-    for line in BufReader::new(file).lines().map_while(Result::ok) {
-        let attempt = line.split_once(' ');
-        let attempt = attempt.and_then(|(task, number)| {
-            Some((task.parse::<TaskId>().ok()?, number.parse::<u32>().ok()?))
-        });
-        if attempt.is_some_and(|attempt| !seen.insert(attempt)) {
-            again += 1;
-        }
+    let mut seen = HashSet::new();
+    let again = lines
+        .filter_map(attempt)
+        .filter(|attempt| !seen.insert(*attempt));
+    again.count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_ran_again_if_it_had_begun_and_the_next_one_had_not() {
+        let task = |number| TaskId::from(uuid::Uuid::from_u128(number));
+        let attempts = [(1, 1), (2, 1), (1, 1), (1, 2), (1, 1)];
+        let lines = attempts.map(|(number, attempt)| format!("{} {attempt}", task(number)));
+
+        assert_eq!(again(lines.into_iter()), 2);
+        assert_eq!(again(["torn".to_owned(), String::new()].into_iter()), 0);
     }
-    again
 }
