@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, bench, collector, completions, dead, help, init, list, man, queues, replay, show, stats,
-    store, submit, tail, topology, up, wait, worker,
+    audit, bench, chaos, collector, completions, dead, help, init, list, man, queues, replay, show,
+    stats, store, submit, tail, topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -59,6 +59,13 @@ pub(crate) enum OtherVerb {
     Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+    Chaos(chaos::ChaosArgs),
+    /// Run the tasks of `homing chaos`
+    #[command(hide = true)]
+    ChaosWorker(chaos::ChaosWorkerArgs),
+    /// Store the outcomes of `homing chaos`
+    #[command(hide = true)]
+    ChaosCollector(collector::CollectorArgs),
 }
 
 /// The command line. Its help names the variables, not their values.
@@ -113,6 +120,9 @@ impl OtherVerb {
             Self::Bench(args) => bench::run(args, settings).await,
             Self::Completions(args) => completions::run(&args, settings),
             Self::Man(args) => man::run(&args, settings),
+            Self::Chaos(args) => chaos::run(args, settings).await,
+            Self::ChaosWorker(args) => chaos::run_worker(args, settings).await,
+            Self::ChaosCollector(args) => chaos::run_collector(args, settings).await,
         }
     }
 }

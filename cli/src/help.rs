@@ -33,6 +33,7 @@ Repair:
 
 Measure:
   bench       Tasks per second and latency on this broker and this store
+  chaos       Kill workers and collectors, and count what is lost
 
 Install:
   completions Print what completes the words of homing in a shell
@@ -58,6 +59,7 @@ mod tests {
         let command = command();
         let verbs: Vec<_> = command
             .get_subcommands()
+            .filter(|verb| !verb.is_hide_set())
             .map(|verb| verb.get_name())
             .collect();
 
@@ -85,7 +87,7 @@ mod tests {
         );
         for verb in command
             .get_subcommands_mut()
-            .filter(|verb| verb.get_name() != "help")
+            .filter(|verb| !verb.is_hide_set())
         {
             let help = verb.render_help().to_string();
             assert!(help.contains("Example"), "{help}");

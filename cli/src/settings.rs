@@ -172,16 +172,6 @@ impl Settings {
         patience: Patience,
     ) -> Result<Link, Trouble> {
         let topology = Topology::new(self.namespace.clone(), queues.iter().cloned());
-        self.link_to(topology, patience)
-    }
-
-    /// Connects to the broker that is set, but in another namespace. Nothing is
-    /// opened yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Trouble`] if none is set, or its URL is none.
-    pub(crate) fn link_to(&self, topology: Topology, patience: Patience) -> Result<Link, Trouble> {
         Ok(Link::new(self.broker_url()?, topology, patience))
     }
 
@@ -191,10 +181,7 @@ impl Settings {
     ///
     /// [`Trouble`] if none is set, or its URL is none.
     pub(crate) fn broker_url(&self) -> Result<Setting<BrokerUrl>, Trouble> {
-        if let Some(named) = self.named_broker()? {
-            return Ok(named);
-        }
-        up().ok_or_else(|| {
+        self.found_broker()?.ok_or_else(|| {
             Trouble::new(
                 Exit::Config,
                 "no broker is set, and no `homing up` runs in this folder",
@@ -202,6 +189,15 @@ impl Settings {
             .from("--broker, HOMING_BROKER and AMQP_URL, none of which is there")
             .fix("run `homing up` here, or: export AMQP_URL=amqp://guest:guest@localhost:5672/%2f")
         })
+    }
+
+    /// The broker that is named, or that of the `homing up` in this folder.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if its URL is none.
+    pub(crate) fn found_broker(&self) -> Result<Option<Setting<BrokerUrl>>, Trouble> {
+        Ok(self.named_broker()?.or_else(up))
     }
 
     /// The broker that a flag or a variable names.
@@ -322,6 +318,11 @@ impl Link {
             broker: homing_broker::connect(url.value, topology, patience, name),
             from: url.from,
         }
+    }
+
+    /// Where the URL came from, with the URL. Holds no secret.
+    pub(crate) fn origin(&self) -> &str {
+        &self.from
     }
 
     /// What to say of `error`.

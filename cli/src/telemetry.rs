@@ -39,6 +39,7 @@ pub(crate) fn install(cli: &Cli) {
 const fn talks(verb: &OtherVerb) -> bool {
     match verb {
         OtherVerb::Up(_) | OtherVerb::Collector(_) | OtherVerb::Replay(_) => true,
+        OtherVerb::ChaosWorker(_) | OtherVerb::ChaosCollector(_) => true,
         OtherVerb::Submit(args) => args.is_batch(),
         _ => false,
     }

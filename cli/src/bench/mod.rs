@@ -7,7 +7,6 @@ mod line;
 mod load;
 mod pipeline;
 mod plot;
-mod space;
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -17,13 +16,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::exit::Exit;
 use crate::output::{Output, Talk};
 use crate::settings::Settings;
+use crate::space::Space;
 use crate::stop::Stop;
 use crate::trouble::Trouble;
 
 use line::BenchLine;
 use load::Curve;
 use pipeline::{Ends, Services, until_received};
-use space::Space;
 
 const EXAMPLES: &str = "\
 Runs producer, worker and collector in this process, with payloads of 100 bytes
@@ -100,7 +99,7 @@ pub(crate) async fn run(args: BenchArgs, settings: &Settings) -> Result<Exit, Tr
     }
     let mut stop = Stop::new()?;
     let talk = Talk::new(settings);
-    let space = Space::make(settings).await?;
+    let space = Space::make("bench", Some(settings.broker_url()?), settings).await?;
     talk.say(format!("bench      {} -> {}", space.place(), space.store()));
     let mut services = Services::start(&space, args.concurrency);
     let measured = tokio::select! {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::space::Space;
 use crate::exit::Exit;
+use crate::space::Space;
 use crate::trouble::Trouble;
 
 /// Bytes of a payload, besides the two that MessagePack spends on a text.

@@ -175,7 +175,7 @@ fn broker(settings: &Settings) -> Result<(Setting<BrokerUrl>, Option<Claim>), Tr
     Ok((url, Some(claim)))
 }
 
-fn not_working(error: &RunError, link: &Link) -> Trouble {
+pub(crate) fn not_working(error: &RunError, link: &Link) -> Trouble {
     match error {
         RunError::Broker(error) => link.trouble(error),
         other => Trouble::new(Exit::Config, homing_protocol::chain(other))
@@ -184,7 +184,7 @@ fn not_working(error: &RunError, link: &Link) -> Trouble {
 }
 
 /// A handler that does not end holds its thread: the process must not stay.
-fn wedged(worked: &[Stopped]) -> Exit {
+pub(crate) fn wedged(worked: &[Stopped]) -> Exit {
     match worked.iter().any(|stopped| stopped.wedged > 0) {
         true => Exit::Wedged,
         false => Exit::Done,

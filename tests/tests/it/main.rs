@@ -9,6 +9,7 @@ mod audit;
 mod bounds;
 mod bundles;
 mod byte_cuts;
+mod chaos;
 mod cli;
 mod collector;
 mod crash_points;
