@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, bench, collector, dead, help, list, queues, replay, show, stats, store, submit, tail,
-    topology, up, wait, worker,
+    audit, bench, collector, dead, doctor, help, list, queues, replay, show, stats, store, submit,
+    tail, topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -50,6 +50,7 @@ pub(crate) enum OtherVerb {
     List(list::ListArgs),
     Stats(stats::StatsArgs),
     Queues(queues::QueuesArgs),
+    Doctor(doctor::DoctorArgs),
     Audit(audit::AuditArgs),
     Topology(topology::TopologyArgs),
     Replay(replay::ReplayArgs),
@@ -101,6 +102,7 @@ impl OtherVerb {
             Self::List(args) => list::run(args, settings).await,
             Self::Stats(args) => stats::run(args, settings).await,
             Self::Queues(args) => queues::run(args, settings).await,
+            Self::Doctor(args) => doctor::run(args, settings).await,
             Self::Audit(args) => audit::run(args, settings).await,
             Self::Topology(args) => topology::run(args, settings).await,
             Self::Replay(args) => replay::run(args, settings).await,

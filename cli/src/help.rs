@@ -22,6 +22,7 @@ Watch:
   list        List stored outcomes, newest first
   stats       Counts, rates and times, per kind or of a batch
   queues      Ready, in flight, delayed and dead, per queue
+  doctor      Whether settings, broker, queues, store and disks are well
   audit       Whether every task has an answer, or where it may be
 
 Repair:

@@ -11,6 +11,7 @@ mod clean;
 mod cli;
 mod collector;
 mod dead;
+mod doctor;
 mod exit;
 mod help;
 mod list;

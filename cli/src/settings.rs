@@ -24,6 +24,9 @@ use crate::trouble::Trouble;
 /// confirm. Services wait for ever.
 pub(crate) const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// The same, for a link.
+pub(crate) const PATIENCE: Patience = Patience::Within(BROKER_PATIENCE);
+
 /// The file of the broker that `homing up` runs where none is set.
 pub(crate) const UP_FILE: &str = "homing-queue.db";
 
@@ -134,6 +137,7 @@ pub(crate) enum When {
 }
 
 /// A setting and where it came from, without its secret.
+#[derive(Clone)]
 pub(crate) struct Setting<T> {
     pub(crate) value: T,
     /// The flag or the variable, or `default`.
@@ -158,7 +162,7 @@ impl Settings {
     ///
     /// [`Trouble`] if none is set, or its URL is none.
     pub(crate) fn link(&self, queues: &[QueueName]) -> Result<Link, Trouble> {
-        self.link_with(queues, Patience::Within(BROKER_PATIENCE))
+        self.link_with(queues, PATIENCE)
     }
 
     /// Connects to the broker that is set. Nothing is opened yet.
