@@ -14,6 +14,7 @@ mod collector;
 mod crash_points;
 mod delays;
 mod delivery;
+mod doctor;
 mod drain;
 mod execution;
 mod expiry;
