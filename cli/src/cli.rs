@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, bench, collector, dead, doctor, help, list, queues, replay, show, stats, store, submit,
-    tail, topology, up, wait, worker,
+    audit, bench, collector, context, dead, doctor, help, list, queues, replay, show, stats, store,
+    submit, tail, topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -56,6 +56,7 @@ pub(crate) enum OtherVerb {
     Replay(replay::ReplayArgs),
     Dead(dead::DeadArgs),
     Store(store::StoreArgs),
+    Context(context::ContextArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -72,7 +73,7 @@ impl Cli {
     /// [`Trouble`]: why not.
     pub(crate) fn run(self) -> Result<ExitCode, Trouble> {
         let verb = match self.verb {
-            Verb::Worker(args) => return Ok(worker::run(args, self.settings)),
+            Verb::Worker(args) => return worker::run(args, self.settings),
             Verb::Other(verb) => verb,
         };
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -108,6 +109,7 @@ impl OtherVerb {
             Self::Replay(args) => replay::run(args, settings).await,
             Self::Dead(args) => dead::run(args, settings).await,
             Self::Store(args) => store::run(args, settings).await,
+            Self::Context(args) => context::run(&args, settings),
             Self::Bench(args) => bench::run(args, settings).await,
         }
     }

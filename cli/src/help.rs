@@ -31,6 +31,9 @@ Repair:
   store       Copy a store from a file into a database
   topology    Create or compare exchanges and queues
 
+Settings:
+  context     List the contexts of homing.toml, and which is in use
+
 Measure:
   bench       Tasks per second and latency on this broker and this store
 

@@ -10,6 +10,8 @@ mod bench;
 mod clean;
 mod cli;
 mod collector;
+mod context;
+mod contexts;
 mod dead;
 mod doctor;
 mod exit;

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::exit::Exit;
-use crate::settings::{Settings, variable};
+use crate::settings::Settings;
 use crate::trouble::Trouble;
 
 /// How long one answer may take: the same as for the broker itself.
@@ -102,18 +102,12 @@ impl ManagementArgs {
     ///
     /// [`Trouble`]: the URL is none.
     pub(crate) fn open(&self, settings: &Settings) -> Result<Option<Management>, Trouble> {
-        let sources = [
-            ("--management-url", self.management_url.clone()),
-            ("HOMING_MANAGEMENT_URL", variable("HOMING_MANAGEMENT_URL")),
-        ];
-        let found = sources
-            .into_iter()
-            .find_map(|(name, url)| Some((name, url?)));
+        let found = settings.management_url(self.management_url.as_deref())?;
         let Some((from, text)) = found else {
             return Ok(None);
         };
         match settings.broker_url()?.value {
-            BrokerUrl::Amqp(broker) => Management::new(&text, &broker, from.to_owned()).map(Some),
+            BrokerUrl::Amqp(broker) => Management::new(&text, &broker, from).map(Some),
             // The embedded broker tells by itself what RabbitMQ tells there.
             _ => Ok(None),
         }

@@ -35,26 +35,26 @@ pub(super) async fn check(
     let depths = match reach(url, link).await {
         Ok(depths) => Some(depths),
         Err(trouble) => {
-            report.add(Finding::bad("broker", trouble))?;
+            report.add(&Finding::bad("broker", trouble))?;
             None
         }
     };
     match &depths {
         Some(depths) => {
             let topology = link.broker.topology();
-            report.add(reached(&url.value, &link.broker.place(), topology))?;
+            report.add(&reached(&url.value, &link.broker.place(), topology))?;
             version(report, link).await?;
             shape(report, link).await?;
             permissions(report, &url.value, management).await?;
-            report.add(queues::workers(topology, depths))?;
-            report.add(queues::dead_letters(topology, depths))?;
-            report.add(queues::quarantine(topology, depths))?;
+            report.add(&queues::workers(topology, depths))?;
+            report.add(&queues::dead_letters(topology, depths))?;
+            report.add(&queues::quarantine(topology, depths))?;
         }
-        None => unknown(report, &UNREACHED, "the broker was not reached")?,
+        None => report.unknown(&UNREACHED, "the broker was not reached")?,
     }
     match &url.value {
         BrokerUrl::Sqlite(path) => {
-            report.add(room::enough("queue-disk", path, room::free(path)))?;
+            report.add(&room::enough("queue-disk", path, room::free(path)))?;
         }
         _ => alarms(report, management).await?,
     }
@@ -63,14 +63,8 @@ pub(super) async fn check(
 
 /// Says of every check about a broker that none is set.
 pub(super) fn unset(report: &mut Report) -> Result<(), Trouble> {
-    unknown(report, &["broker"], "no broker is set")?;
-    unknown(report, &UNREACHED, "no broker is set")
-}
-
-fn unknown(report: &mut Report, checks: &[&'static str], why: &str) -> Result<(), Trouble> {
-    checks
-        .iter()
-        .try_for_each(|check| report.add(Finding::unknown(check, why)))
+    report.unknown(&["broker"], "no broker is set")?;
+    report.unknown(&UNREACHED, "no broker is set")
 }
 
 async fn reach(url: &Setting<BrokerUrl>, link: &Link) -> Result<Vec<Depth>, Trouble> {
@@ -105,7 +99,7 @@ fn reached(url: &BrokerUrl, place: &str, topology: &Topology) -> Finding {
 }
 
 async fn version(report: &mut Report, link: &Link) -> Result<(), Trouble> {
-    report.add(match link.broker.about().await {
+    report.add(&match link.broker.about().await {
         Ok(about) => rabbit::version(&about),
         Err(error) => Finding::bad("version", link.trouble(&error)),
     })
@@ -117,7 +111,7 @@ async fn shape(report: &mut Report, link: &Link) -> Result<(), Trouble> {
         Ok((results, link.broker.check().await?))
     };
     let found: Result<_, BrokerError> = found.await;
-    report.add(match found {
+    report.add(&match found {
         Ok((results, differences)) => as_wanted(link, results, differences),
         Err(error) => Finding::bad("topology", link.trouble(&error)),
     })
@@ -176,7 +170,7 @@ async fn permissions(
         // It was opened for writing.
         url => Finding::ok("permissions", format!("this user may write to {url}")),
     };
-    report.add(finding)
+    report.add(&finding)
 }
 
 async fn alarms(report: &mut Report, management: Option<&Management>) -> Result<(), Trouble> {
@@ -184,7 +178,7 @@ async fn alarms(report: &mut Report, management: Option<&Management>) -> Result<
         Some(management) => Some((management, management.nodes().await)),
         None => None,
     };
-    report.add(rabbit::alarms(asked))
+    report.add(&rabbit::alarms(asked))
 }
 
 #[cfg(test)]
@@ -195,7 +189,7 @@ mod tests {
     fn link() -> Link {
         let url = Setting {
             value: "amqp://u:s3cret@h/v".parse().unwrap(),
-            name: "AMQP_URL",
+            name: "AMQP_URL".to_owned(),
             from: "AMQP_URL=amqp://u:***@h/v".to_owned(),
         };
         let topology = Topology::new("ns".parse().unwrap(), []);

@@ -7,6 +7,7 @@
 mod broker;
 mod clock;
 mod collector;
+mod config;
 mod finding;
 mod queues;
 mod rabbit;
@@ -63,12 +64,19 @@ struct Report {
 
 impl Report {
     /// Writes one.
-    fn add(&mut self, finding: Finding) -> Result<(), Trouble> {
+    fn add(&mut self, finding: &Finding) -> Result<(), Trouble> {
         self.verdicts.push(finding.verdict);
         match self.output.form() {
-            Form::Json => self.output.json(&finding),
+            Form::Json => self.output.json(finding),
             Form::Terminal { .. } | Form::Plain => self.output.text(&finding.text()),
         }
+    }
+
+    /// Writes of each of these that it is not known, and why.
+    fn unknown(&mut self, checks: &[&'static str], why: &str) -> Result<(), Trouble> {
+        checks
+            .iter()
+            .try_for_each(|check| self.add(&Finding::unknown(check, why)))
     }
 
     /// Writes where a setting came from, or why it cannot be; answers with it.
@@ -79,11 +87,11 @@ impl Report {
     ) -> Result<Option<Setting<T>>, Trouble> {
         match setting {
             Ok(setting) => {
-                self.add(Finding::ok(check, setting.from.clone()))?;
+                self.add(&Finding::ok(check, setting.from.clone()))?;
                 Ok(Some(setting))
             }
             Err(trouble) => {
-                self.add(Finding::bad(check, trouble))?;
+                self.add(&Finding::bad(check, trouble))?;
                 Ok(None)
             }
         }
@@ -95,17 +103,18 @@ pub(crate) async fn run(args: DoctorArgs, settings: &Settings) -> Result<Exit, T
         output: Output::new(settings),
         verdicts: Vec::new(),
     };
+    report.add(&config::check(settings))?;
     let url = report.setting("broker-url", settings.broker_url())?;
     let store = report.setting("store-url", settings.store_url())?;
-    let topology = Topology::new(settings.namespace.clone(), args.queues.iter().cloned());
-    let results = topology.results();
+    let topology = topology(&mut report, &args.queues, settings)?;
+    let results = topology.as_ref().map(Topology::results);
 
-    let depths = match url {
-        Some(url) => {
+    let depths = match (url, topology) {
+        (Some(url), Some(topology)) => {
             let management = management(&mut report, &args.management, settings)?;
             look(&mut report, url, topology, management.as_ref()).await?
         }
-        None => {
+        _ => {
             broker::unset(&mut report)?;
             None
         }
@@ -116,12 +125,13 @@ pub(crate) async fn run(args: DoctorArgs, settings: &Settings) -> Result<Exit, T
             (url.value.to_string(), writes)
         }
         None => {
-            report.add(Finding::unknown("store", "no store is set"))?;
+            report.unknown(&["store", "clock"], "no store is set")?;
             (String::new(), Writes::Unknown)
         }
     };
+    let results = results.unwrap_or_else(|| "results".to_owned());
     let consumers = queues::consumers(&depths.unwrap_or_default(), &results);
-    report.add(collector::collector(&results, consumers, &store, &writes))?;
+    report.add(&collector::collector(&results, consumers, &store, &writes))?;
     Ok(finding::exit(&report.verdicts))
 }
 
@@ -135,6 +145,21 @@ async fn look(
     broker::check(report, &url, &link, management).await
 }
 
+/// The exchanges and queues; says why if their namespace is none.
+fn topology(
+    report: &mut Report,
+    queues: &[QueueName],
+    settings: &Settings,
+) -> Result<Option<Topology>, Trouble> {
+    match settings.namespace() {
+        Ok(namespace) => Ok(Some(Topology::new(namespace, queues.iter().cloned()))),
+        Err(trouble) => {
+            report.add(&Finding::bad("namespace", trouble))?;
+            Ok(None)
+        }
+    }
+}
+
 /// The management API, if it is set and can be; else that is said.
 fn management(
     report: &mut Report,
@@ -144,7 +169,7 @@ fn management(
     match args.open(settings) {
         Ok(management) => Ok(management),
         Err(trouble) => {
-            report.add(Finding::bad("management", trouble))?;
+            report.add(&Finding::bad("management", trouble))?;
             Ok(None)
         }
     }

@@ -25,12 +25,12 @@ struct Told {
 pub(super) async fn check(report: &mut Report, url: &Setting<StoreUrl>) -> Result<Writes, Trouble> {
     let told = ask(&url.value).await;
     let newest = told.as_ref().ok().and_then(|told| told.newest);
-    report.add(readable(url, told))?;
+    report.add(&readable(url, told))?;
     if let Some(path) = url.value.path() {
-        report.add(writable(path, may_write(path)))?;
-        report.add(room::enough("store-disk", path, room::free(path)))?;
+        report.add(&writable(path, may_write(path)))?;
+        report.add(&room::enough("store-disk", path, room::free(path)))?;
     }
-    report.add(clock::compare(newest, SystemTime::now().into()))?;
+    report.add(&clock::compare(newest, SystemTime::now().into()))?;
     Ok(writes(&url.value))
 }
 
@@ -104,10 +104,10 @@ fn writable(path: &Path, may: io::Result<()>) -> Finding {
 mod tests {
     use super::*;
 
-    fn setting(name: &'static str) -> Setting<StoreUrl> {
+    fn setting(name: &str) -> Setting<StoreUrl> {
         Setting {
             value: StoreUrl::default(),
-            name,
+            name: name.to_owned(),
             from: String::new(),
         }
     }

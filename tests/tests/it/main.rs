@@ -11,6 +11,7 @@ mod bundles;
 mod byte_cuts;
 mod cli;
 mod collector;
+mod contexts;
 mod crash_points;
 mod delays;
 mod delivery;
