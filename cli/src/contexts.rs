@@ -226,8 +226,10 @@ fn read(path: &Path) -> Result<Option<Contexts>, ContextError> {
     };
     let mode = file.metadata().map_err(unreadable)?.mode();
     let mut text = String::new();
-    let read = file.take(BYTES_MAX).read_to_string(&mut text);
-    read.map_err(unreadable)?;
+    let read = file.take(BYTES_MAX + 1).read_to_string(&mut text);
+    if read.map_err(unreadable)? as u64 > BYTES_MAX {
+        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    }
     parse(path, &text, mode & OTHERS_READ != 0).map(Some)
 }
 

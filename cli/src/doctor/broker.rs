@@ -61,10 +61,10 @@ pub(super) async fn check(
     Ok(depths)
 }
 
-/// Says of every check about a broker that none is set.
+/// Says of every check about a broker that its settings cannot be used.
 pub(super) fn unset(report: &mut Report) -> Result<(), Trouble> {
-    report.unknown(&["broker"], "no broker is set")?;
-    report.unknown(&UNREACHED, "no broker is set")
+    report.unknown(&["broker"], "its settings cannot be used")?;
+    report.unknown(&UNREACHED, "its settings cannot be used")
 }
 
 async fn reach(url: &Setting<BrokerUrl>, link: &Link) -> Result<Vec<Depth>, Trouble> {

@@ -16,7 +16,6 @@ mod store;
 
 use std::path::Path;
 
-use homing_broker::{BrokerUrl, Depth};
 use homing_protocol::QueueName;
 use homing_protocol::topology::Topology;
 
@@ -107,16 +106,17 @@ pub(crate) async fn run(args: DoctorArgs, settings: &Settings) -> Result<Exit, T
     let url = report.setting("broker-url", settings.broker_url())?;
     let store = report.setting("store-url", settings.store_url())?;
     let topology = topology(&mut report, &args.queues, settings)?;
-    let results = topology.as_ref().map(Topology::results);
 
-    let depths = match (url, topology) {
+    let (results, consumers) = match (url, topology) {
         (Some(url), Some(topology)) => {
+            let link = Link::new(url.clone(), topology, PATIENCE);
             let management = management(&mut report, &args.management, settings)?;
-            look(&mut report, url, topology, management.as_ref()).await?
+            let depths = broker::check(&mut report, &url, &link, management.as_ref()).await?;
+            queues::outcomes(link.broker.topology(), &depths.unwrap_or_default())
         }
         _ => {
             broker::unset(&mut report)?;
-            None
+            ("results".to_owned(), None)
         }
     };
     let (store, writes) = match store {
@@ -125,24 +125,12 @@ pub(crate) async fn run(args: DoctorArgs, settings: &Settings) -> Result<Exit, T
             (url.value.to_string(), writes)
         }
         None => {
-            report.unknown(&["store", "clock"], "no store is set")?;
+            report.unknown(&["store", "clock"], "its URL cannot be used")?;
             (String::new(), Writes::Unknown)
         }
     };
-    let results = results.unwrap_or_else(|| "results".to_owned());
-    let consumers = queues::consumers(&depths.unwrap_or_default(), &results);
     report.add(&collector::collector(&results, consumers, &store, &writes))?;
     Ok(finding::exit(&report.verdicts))
-}
-
-async fn look(
-    report: &mut Report,
-    url: Setting<BrokerUrl>,
-    topology: Topology,
-    management: Option<&Management>,
-) -> Result<Option<Vec<Depth>>, Trouble> {
-    let link = Link::new(url.clone(), topology, PATIENCE);
-    broker::check(report, &url, &link, management).await
 }
 
 /// The exchanges and queues; says why if their namespace is none.

@@ -12,8 +12,8 @@
 //! | any | not there, or it does not answer | unknown |
 
 use homing_broker::Depth;
-use homing_protocol::QueueName;
 use homing_protocol::topology::Topology;
+use homing_protocol::{QueueName, RESULTS_QUEUES_MAX};
 
 use super::finding::Finding;
 use crate::time::grouped;
@@ -23,7 +23,19 @@ fn depth<'a>(depths: &'a [Depth], name: &str) -> Option<&'a Depth> {
     depths.iter().find(|depth| depth.queue == name)
 }
 
-pub(super) fn consumers(depths: &[Depth], name: &str) -> Option<u64> {
+/// The queue of outcomes that the fewest take from, and how many do.
+pub(super) fn outcomes(topology: &Topology, depths: &[Depth]) -> (String, Option<u64>) {
+    let names = (0..RESULTS_QUEUES_MAX).map(|number| topology.results_queue(number));
+    let there = names.filter_map(|name| depth(depths, &name));
+    // What is not known is less than anything.
+    let fewest = there.min_by_key(|depth| depth.consumers);
+    fewest.map_or_else(
+        || (topology.results(), None),
+        |fewest| (fewest.queue.clone(), fewest.consumers),
+    )
+}
+
+fn consumers(depths: &[Depth], name: &str) -> Option<u64> {
     depth(depths, name).and_then(|depth| depth.consumers)
 }
 
@@ -162,6 +174,29 @@ mod tests {
         ] {
             assert_eq!(finding.verdict, Verdict::Unknown, "{finding:?}");
         }
+    }
+
+    #[test]
+    fn of_several_queues_of_outcomes_the_one_that_nobody_takes_from_counts() {
+        let unknown = Depth {
+            consumers: None,
+            ..depth("results.2", 0, 0)
+        };
+        let depths = [
+            depth("results", 0, 1),
+            depth("results.1", 0, 0),
+            depth("tasks", 0, 0),
+            unknown,
+        ];
+
+        let (topology, both) = (topology(), &depths[..3]);
+
+        assert_eq!(
+            outcomes(&topology, both),
+            ("ns.results.1".to_owned(), Some(0))
+        );
+        assert_eq!(outcomes(&topology, &depths).1, None);
+        assert_eq!(outcomes(&topology, &[]), ("ns.results".to_owned(), None));
     }
 
     #[test]

@@ -70,6 +70,7 @@ async fn a_context_of_the_user_gives_way_to_a_variable_and_is_named_by_errors() 
 
 #[tokio::test]
 async fn the_doctor_warns_of_a_password_that_others_may_read() {
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
 
     let world = World::start().await;
@@ -78,7 +79,7 @@ async fn the_doctor_warns_of_a_password_that_others_may_read() {
     let mut found = Vec::new();
 
     for mode in [0o644, 0o600] {
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let said = world.homing(&["doctor", "--json"]).await;
         found.push(said.json().remove(0)["verdict"].clone());
         assert!(!said.stdout.contains("s3cret"), "{said:?}");
