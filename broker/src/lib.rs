@@ -94,6 +94,9 @@ pub trait Broker: Send + Sync + 'static {
     /// Deletes every exchange and queue of the topology, with what is in them.
     fn delete(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 
+    /// What it runs on.
+    fn about(&self) -> BoxFuture<'_, Result<About, BrokerError>>;
+
     /// The exchanges and queues.
     fn topology(&self) -> &Topology;
 
@@ -157,6 +160,17 @@ pub struct Depth {
     pub consumers: Option<u64>,
 }
 
+/// What a broker runs on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct About {
+    /// `RabbitMQ`, or `SQLite` for the embedded broker.
+    pub product: String,
+    /// Its version, as it says it.
+    pub version: String,
+    /// The schema of the embedded broker's file.
+    pub schema: Option<u32>,
+}
+
 /// Something that is not as the topology wants it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
@@ -164,6 +178,16 @@ pub struct Difference {
     pub what: String,
     /// What is wrong with it, as the broker says it.
     pub detail: String,
+}
+
+impl Difference {
+    /// What the detail is of what is not there at all.
+    pub const MISSING: &str = "does not exist";
+
+    /// Whether it is not there at all.
+    pub fn is_missing(&self) -> bool {
+        self.detail == Self::MISSING
+    }
 }
 
 /// Connects to RabbitMQ. Nothing is opened yet.

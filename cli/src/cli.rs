@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
-    audit, bench, chaos, collector, completions, dead, help, init, list, man, queues, replay, show,
-    stats, store, submit, tail, topology, up, wait, worker,
+    audit, bench, chaos, collector, completions, context, dead, doctor, help, init, list, man,
+    queues, replay, show, stats, store, submit, tail, topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -51,11 +51,13 @@ pub(crate) enum OtherVerb {
     List(list::ListArgs),
     Stats(stats::StatsArgs),
     Queues(queues::QueuesArgs),
+    Doctor(doctor::DoctorArgs),
     Audit(audit::AuditArgs),
     Topology(topology::TopologyArgs),
     Replay(replay::ReplayArgs),
     Dead(dead::DeadArgs),
     Store(store::StoreArgs),
+    Context(context::ContextArgs),
     Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -81,7 +83,7 @@ impl Cli {
     /// [`Trouble`]: why not.
     pub(crate) fn run(self) -> Result<ExitCode, Trouble> {
         let verb = match self.verb {
-            Verb::Worker(args) => return Ok(worker::run(args, self.settings)),
+            Verb::Worker(args) => return worker::run(args, self.settings),
             Verb::Other(verb) => verb,
         };
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -112,11 +114,13 @@ impl OtherVerb {
             Self::List(args) => list::run(args, settings).await,
             Self::Stats(args) => stats::run(args, settings).await,
             Self::Queues(args) => queues::run(args, settings).await,
+            Self::Doctor(args) => doctor::run(args, settings).await,
             Self::Audit(args) => audit::run(args, settings).await,
             Self::Topology(args) => topology::run(args, settings).await,
             Self::Replay(args) => replay::run(args, settings).await,
             Self::Dead(args) => dead::run(args, settings).await,
             Self::Store(args) => store::run(args, settings).await,
+            Self::Context(args) => context::run(&args, settings),
             Self::Bench(args) => bench::run(args, settings).await,
             Self::Completions(args) => completions::run(&args, settings),
             Self::Man(args) => man::run(&args, settings),

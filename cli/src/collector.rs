@@ -146,7 +146,7 @@ async fn announce(link: &Link, store: &Setting<StoreUrl>, talk: Talk) -> Result<
         Err(_) => return Ok(()),
     };
     let (queue, url) = (link.broker.topology().results(), &store.value);
-    let origin = match store.name {
+    let origin = match &*store.name {
         "default" => "default; HOMING_STORE names another",
         name => name,
     };

@@ -23,6 +23,7 @@ Watch:
   list        List stored outcomes, newest first
   stats       Counts, rates and times, per kind or of a batch
   queues      Ready, in flight, delayed and dead, per queue
+  doctor      Whether settings, broker, queues, store and disks are well
   audit       Whether every task has an answer, or where it may be
 
 Repair:
@@ -30,6 +31,9 @@ Repair:
   dead        List, show or discard dead letters
   store       Copy a store from a file into a database
   topology    Create or compare exchanges and queues
+
+Settings:
+  context     List the contexts of homing.toml, and which is in use
 
 Measure:
   bench       Tasks per second and latency on this broker and this store

@@ -12,10 +12,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use homing_broker::{AmqpUrl, BrokerUrl};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::exit::Exit;
-use crate::settings::{Settings, variable};
+use crate::settings::Settings;
 use crate::trouble::Trouble;
 
 /// How long one answer may take: the same as for the broker itself.
@@ -41,12 +42,15 @@ pub(crate) struct ManagementArgs {
 /// The management API, and the virtual host that is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Management {
-    queues: String,
+    /// Where its paths begin.
+    api: String,
+    vhost: String,
+    user: String,
     /// Holds the password.
     authorization: String,
     /// Without the login.
     shown: String,
-    from: &'static str,
+    from: String,
 }
 
 /// What it tells of a queue.
@@ -59,6 +63,27 @@ pub(crate) struct Told {
     pub(crate) unacked: Option<u64>,
     /// `running`, unless something is wrong with it.
     pub(crate) state: Option<String>,
+}
+
+/// What it tells of a node.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) running: bool,
+    // A node that does not run tells nothing more.
+    #[serde(default)]
+    pub(crate) mem_alarm: bool,
+    #[serde(default)]
+    pub(crate) disk_free_alarm: bool,
+}
+
+/// What a user may do: patterns for the names of what may be declared, published
+/// to and consumed from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub(crate) struct Permissions {
+    pub(crate) configure: String,
+    pub(crate) write: String,
+    pub(crate) read: String,
 }
 
 /// Why it tells nothing. Holds no secret.
@@ -77,13 +102,7 @@ impl ManagementArgs {
     ///
     /// [`Trouble`]: the URL is none.
     pub(crate) fn open(&self, settings: &Settings) -> Result<Option<Management>, Trouble> {
-        let sources = [
-            ("--management-url", self.management_url.clone()),
-            ("HOMING_MANAGEMENT_URL", variable("HOMING_MANAGEMENT_URL")),
-        ];
-        let found = sources
-            .into_iter()
-            .find_map(|(name, url)| Some((name, url?)));
+        let found = settings.management_url(self.management_url.as_deref())?;
         let Some((from, text)) = found else {
             return Ok(None);
         };
@@ -96,11 +115,11 @@ impl ManagementArgs {
 }
 
 impl Management {
-    fn new(text: &str, broker: &AmqpUrl, from: &'static str) -> Result<Self, Trouble> {
+    pub(crate) fn new(text: &str, broker: &AmqpUrl, from: String) -> Result<Self, Trouble> {
         // The text is not shown: it may hold a password where one cannot tell.
         let bad = |problem: &str| {
             Trouble::new(Exit::Config, format!("the management URL {problem}"))
-                .from(from)
+                .from(&*from)
                 .fix("write it as http://USER:PASSWORD@HOST:15672")
         };
         let url: Url = text.trim().parse().map_err(|_| bad("is no URL"))?;
@@ -122,10 +141,10 @@ impl Management {
         let port = url.port_or_known_default().unwrap_or(80);
         let shown = format!("{host}:{port}");
         let path = url.path().trim_end_matches('/');
-        let vhost = utf8_percent_encode(broker.vhost(), NON_ALPHANUMERIC);
-        let columns = "name,messages,messages_unacknowledged,state";
         Ok(Self {
-            queues: format!("http://{shown}{path}/api/queues/{vhost}?columns={columns}"),
+            api: format!("http://{shown}{path}/api"),
+            vhost: broker.vhost().to_owned(),
+            user: broker.user().to_owned(),
             authorization: format!("Basic {}", BASE64.encode(format!("{user}:{password}"))),
             shown,
             from,
@@ -138,12 +157,42 @@ impl Management {
     ///
     /// [`ManagementError`]: it does not answer as it should.
     pub(crate) async fn queues(&self) -> Result<Vec<Told>, ManagementError> {
+        let columns = "name,messages,messages_unacknowledged,state";
+        let path = format!("queues/{}?columns={columns}", encoded(&self.vhost));
+        self.told(path).await
+    }
+
+    /// What it tells of every node of the cluster. Needs the tag `monitoring`.
+    ///
+    /// # Errors
+    ///
+    /// [`ManagementError`]: it does not answer as it should.
+    pub(crate) async fn nodes(&self) -> Result<Vec<Node>, ManagementError> {
+        let columns = "name,running,mem_alarm,disk_free_alarm";
+        self.told(format!("nodes?columns={columns}")).await
+    }
+
+    /// What the broker's user may do in the virtual host. Needs the tag
+    /// `administrator`.
+    ///
+    /// # Errors
+    ///
+    /// [`ManagementError`]: it does not answer as it should.
+    pub(crate) async fn permissions(&self) -> Result<Permissions, ManagementError> {
+        let (vhost, user) = (encoded(&self.vhost), encoded(&self.user));
+        self.told(format!("permissions/{vhost}/{user}")).await
+    }
+
+    async fn told<T: DeserializeOwned + Send + 'static>(
+        &self,
+        path: String,
+    ) -> Result<T, ManagementError> {
         let this = self.clone();
-        let asked = tokio::task::spawn_blocking(move || this.ask()).await;
+        let asked = tokio::task::spawn_blocking(move || this.ask(&path)).await;
         asked.unwrap_or_else(|_| Err(self.unusable("the call was given up")))
     }
 
-    fn ask(&self) -> Result<Vec<Told>, ManagementError> {
+    fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, ManagementError> {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIME_MAX))
             // It is a neighbour of the broker, which is reached directly; a
@@ -152,7 +201,7 @@ impl Management {
             .max_redirects(0)
             .build();
         let answer = ureq::Agent::new_with_config(config)
-            .get(&self.queues)
+            .get(format!("{}/{path}", self.api))
             .header("authorization", &self.authorization)
             .call();
         let mut answer = answer.map_err(|error| match error {
@@ -195,9 +244,14 @@ impl Management {
             ),
         };
         Trouble::new(exit, error.to_string())
-            .from(self.from)
+            .from(&*self.from)
             .fix(fix)
     }
+}
+
+/// `text` as one part of a path.
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]
@@ -205,7 +259,7 @@ mod tests {
     use super::*;
 
     fn open(url: &str, broker: &str) -> Management {
-        Management::new(url, &broker.parse().unwrap(), "--management-url").unwrap()
+        Management::new(url, &broker.parse().unwrap(), "--management-url".to_owned()).unwrap()
     }
 
     #[test]
@@ -218,15 +272,15 @@ mod tests {
         let basic = |login: &str| format!("Basic {}", BASE64.encode(login));
         assert_eq!(theirs.authorization, basic("a b:s3cret"));
         assert_eq!(own.authorization, basic("c:p@ss"));
-        assert!(!own.queues.contains("p%40ss") && !own.shown.contains('@'));
+        assert!(!own.api.contains("p%40ss") && !own.shown.contains('@'));
     }
 
     #[test]
     fn the_virtual_host_is_one_part_of_the_path() {
         let management = open("http://h/rabbit/", "amqp://u:p@h/a%2fb%20c");
 
-        let (address, _) = management.queues.split_once('?').unwrap();
-        assert_eq!(address, "http://h:80/rabbit/api/queues/a%2Fb%20c");
+        assert_eq!(management.api, "http://h:80/rabbit/api");
+        assert_eq!(encoded(&management.vhost), "a%2Fb%20c");
     }
 
     #[test]
@@ -239,7 +293,7 @@ mod tests {
             "http://:s3cret@",
         ] {
             let broker = "amqp://h".parse().unwrap();
-            let trouble = Management::new(url, &broker, "--management-url").unwrap_err();
+            let trouble = Management::new(url, &broker, "--management-url".to_owned()).unwrap_err();
 
             assert_eq!(trouble.exit, Exit::Config);
             assert!(!trouble.to_string().contains("s3cret"), "{trouble}");

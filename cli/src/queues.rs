@@ -80,7 +80,7 @@ pub(crate) async fn run(args: QueuesArgs, settings: &Settings) -> Result<Exit, T
     }
 
     let delays = link.broker.topology().delays();
-    let all = settings.namespace.name("delay.*");
+    let all = settings.namespace()?.name("delay.*");
     Output::new(settings).lines(&summed(depths, &delays, all))?;
     Ok(Exit::Done)
 }

@@ -141,7 +141,7 @@ fn brought(folder: &Path) -> Setting<BrokerUrl> {
     Setting {
         from: format!("its own, sqlite:{}", path.display()),
         value: BrokerUrl::Sqlite(path),
-        name: "default",
+        name: "default".to_owned(),
     }
 }
 

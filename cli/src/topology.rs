@@ -136,7 +136,7 @@ fn missing(
 ) -> impl Iterator<Item = Difference> {
     (there.get()..wanted.get()).map(|number| Difference {
         what: format!("queue `{}`", topology.results_queue(number)),
-        detail: "does not exist".to_owned(),
+        detail: Difference::MISSING.to_owned(),
     })
 }
 

@@ -48,6 +48,11 @@ impl Trouble {
         self
     }
 
+    /// What failed, the setting it came from, and the fix.
+    pub(crate) fn into_parts(self) -> (String, Option<String>, Option<String>) {
+        (self.what, self.from, self.fix)
+    }
+
     /// Whether there is nobody to tell: the reader of stdout has gone.
     pub(crate) const fn is_quiet(&self) -> bool {
         self.quiet

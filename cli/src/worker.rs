@@ -7,6 +7,7 @@ use homing_worker::{BrokerArgs, LogArgs, LogFormat, RunArgs, Worker, WorkerArgs}
 
 use crate::settings::Settings;
 use crate::telemetry;
+use crate::trouble::Trouble;
 
 const ABOUT: &str = "\
 Run tasks
@@ -45,14 +46,23 @@ pub(crate) struct StockWorkerArgs {
 
 /// Runs until it is told to stop. Errors are told there, once for all
 /// processes.
-pub(crate) fn run(args: StockWorkerArgs, settings: Settings) -> ExitCode {
+///
+/// # Errors
+///
+/// [`Trouble`]: the context that is named cannot be used.
+pub(crate) fn run(args: StockWorkerArgs, settings: Settings) -> Result<ExitCode, Trouble> {
     let StockWorkerArgs { commands, run } = args;
-    let broker = settings.broker_text();
+    let namespace = settings.namespace()?;
+    let (origin, broker) = match settings.broker_text()? {
+        Some((origin, broker)) => (Some(origin), Some(broker)),
+        None => (None, settings.broker),
+    };
     let worker_args = WorkerArgs {
         run,
         broker: BrokerArgs {
             broker,
-            namespace: settings.namespace,
+            origin,
+            namespace,
         },
         log: LogArgs {
             quiet: settings.quiet,
@@ -64,10 +74,10 @@ pub(crate) fn run(args: StockWorkerArgs, settings: Settings) -> ExitCode {
             },
         },
     };
-    homing_worker::worker_main_with(worker_args, async || {
+    Ok(homing_worker::worker_main_with(worker_args, async || {
         let add = |worker: Worker, (kind, command)| worker.command(kind, command);
         Ok(commands.into_iter().fold(Worker::new(), add))
-    })
+    }))
 }
 
 /// Reads `KIND=COMMAND`.

@@ -122,6 +122,19 @@ impl Writer {
         }
     }
 
+    /// Which process has the store in a file open for writing, `None` if none has,
+    /// or it is a database, which tells nobody of it. Creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it is not there, or cannot be read.
+    pub fn holder(url: &StoreUrl) -> Result<Option<Holder>, StoreError> {
+        match &url.0 {
+            Address::Sqlite(path) => sqlite::collects(path),
+            Address::Postgres(_) => Ok(None),
+        }
+    }
+
     /// Stores `entries` in one transaction, at time `now`. What is stored
     /// already changes nothing.
     ///

@@ -65,6 +65,8 @@ pub(crate) fn command(name: &str, world: &World) -> Command {
         .env("HOMING_NAMESPACE", &world.namespace)
         .env("HOMING_STORE", world.store_url().to_string())
         .env("TZ", "UTC")
+        // Nor of contexts of whoever runs the tests.
+        .env("XDG_CONFIG_HOME", world.dir.join("config"))
         // A task that nobody knows is not waited for, except where that is what
         // is tested.
         .env("HOMING_UNKNOWN_GRACE", "0s")

@@ -16,7 +16,7 @@ use super::generation::{End, Event, Generation};
 use super::link::{Events, Serve, Settings, Up, start};
 use super::results;
 use crate::error::BrokerError;
-use crate::{Depth, Difference};
+use crate::{About, Depth, Difference};
 
 /// Asked for a queue whose leader does not answer within 250 ms, RabbitMQ says
 /// that it is empty (`rabbit_quorum_queue:stat`): a 0 that took about as long is
@@ -34,6 +34,7 @@ pub(super) enum Job {
     Check,
     Depths,
     Results,
+    About,
     Delete,
 }
 
@@ -43,6 +44,7 @@ pub(super) struct Found {
     pub(super) depths: Vec<Depth>,
     pub(super) differences: Vec<Difference>,
     pub(super) results: ResultsQueues,
+    pub(super) about: About,
 }
 
 /// Does `job` and leaves.
@@ -112,6 +114,12 @@ impl Desk<'_> {
 
 impl AdminLink {
     async fn run(&self, desk: &mut Desk<'_>) -> Result<Result<Found, BrokerError>, End> {
+        let told = desk.generation.connection.server_properties();
+        let about = About {
+            product: told.product().to_owned(),
+            version: told.version().to_owned(),
+            schema: None,
+        };
         let there = match results::count(desk, &self.topology).await? {
             Ok(there) => there,
             Err(no) => return Ok(Err(self.error("queue `results`".to_owned(), no))),
@@ -120,6 +128,7 @@ impl AdminLink {
             depths: Vec::new(),
             differences: Vec::new(),
             results: there,
+            about,
         };
         let refusal = match self.job {
             Job::Apply(None) => self.apply(desk).await?,
@@ -141,7 +150,7 @@ impl AdminLink {
                 }
                 None
             }
-            Job::Results => None,
+            Job::Results | Job::About => None,
         };
         Ok(refusal.map_or(Ok(found), Err))
     }
@@ -277,7 +286,7 @@ impl AdminLink {
 fn note(differences: &mut Vec<Difference>, what: String, answer: Result<(), No>) {
     let detail = match answer {
         Ok(()) | Err(No { code: 403, .. }) => return,
-        Err(No { code: 404, .. }) => "does not exist".to_owned(),
+        Err(No { code: 404, .. }) => Difference::MISSING.to_owned(),
         Err(no) => no.text,
     };
     differences.push(Difference { what, detail });

@@ -34,7 +34,7 @@ use tokio::sync::mpsc;
 
 use crate::error::BrokerError;
 use crate::{
-    Broker, Consumer, Depth, Difference, Inbox, Patience, Publisher, Puller, Source, Window,
+    About, Broker, Consumer, Depth, Difference, Inbox, Patience, Publisher, Puller, Source, Window,
 };
 
 pub use url::{AmqpUrl, UrlError};
@@ -168,6 +168,10 @@ impl Broker for Rabbit {
 
     fn delete(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         async move { self.ask(admin::Job::Delete).await.map(drop) }.boxed()
+    }
+
+    fn about(&self) -> BoxFuture<'_, Result<About, BrokerError>> {
+        async move { Ok(self.ask(admin::Job::About).await?.about) }.boxed()
     }
 
     fn topology(&self) -> &Topology {

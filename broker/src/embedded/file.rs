@@ -21,7 +21,7 @@ const SCHEMA: i32 = 1;
 
 /// How long a statement waits for another process. Who writes is decided by a
 /// lock of our own; recovery after a crash takes a moment.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Only the owner reads or writes: tasks may hold what nobody else may see.
 const MODE: u32 = 0o600;
@@ -127,18 +127,10 @@ impl QueueFile {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         let turn = self.take_turn();
-        let state = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let tables = "SELECT count(*) FROM sqlite_schema";
-        let tables: i64 = connection.query_row(tables, (), |row| row.get(0))?;
-        match (state("application_id")?, state("user_version")?, tables) {
-            (APPLICATION_ID, SCHEMA, _) | (0, 0, 0) => {}
-            (APPLICATION_ID, found, _) => {
-                return Ok(Some(format!(
-                    "it has schema {found}, this version knows {SCHEMA}: use the newer Homing"
-                )));
-            }
-            _ => return Ok(Some("it is another program's database".to_owned())),
-        }
+        let is_empty = match state(connection)? {
+            Ok(schema) => schema.is_none(),
+            Err(problem) => return Ok(Some(problem)),
+        };
         // What is confirmed is on disk, see `sync`; a lease need not be.
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "normal")?;
@@ -146,7 +138,7 @@ impl QueueFile {
         connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         connection.pragma_update(None, "cache_size", -(16 << 10))?;
-        if tables == 0 {
+        if is_empty {
             create(&mut self.connection)?;
         }
         drop(turn);
@@ -199,6 +191,23 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let _gone = self.0.unlock();
     }
+}
+
+/// The schema of the file, `None` if it is empty, or why it cannot be used.
+pub(super) fn state(connection: &Connection) -> rusqlite::Result<Result<Option<u32>, String>> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let tables: i64 = connection.query_row(tables, (), |row| row.get(0))?;
+    Ok(
+        match (number("application_id")?, number("user_version")?, tables) {
+            (APPLICATION_ID, SCHEMA, _) => Ok(Some(SCHEMA.cast_unsigned())),
+            (0, 0, 0) => Ok(None),
+            (APPLICATION_ID, found, _) => Err(format!(
+                "it has schema {found}, this version knows {SCHEMA}: use the newer Homing"
+            )),
+            _ => Err("it is another program's database".to_owned()),
+        },
+    )
 }
 
 fn create(connection: &mut Connection) -> rusqlite::Result<()> {

@@ -13,6 +13,7 @@
 //! | [`file`](mod@file) | opens the file, and says whose turn it is to write |
 //! | [`messages`], [`queues`], [`clients`] | what is in it |
 //! | [`disk`] | waits for the disk |
+//! | [`look`] | says what a file is, and changes nothing |
 
 mod claim;
 mod clients;
@@ -20,6 +21,7 @@ mod disk;
 mod engine;
 mod file;
 mod links;
+mod look;
 mod messages;
 mod queues;
 
@@ -39,7 +41,7 @@ pub use self::claim::Claim;
 use self::engine::{Engine, Order, now_ms};
 use self::links::{Event, Events};
 use crate::error::BrokerError;
-use crate::{Broker, Consumer, Depth, Difference, Inbox, Publisher, Puller, Source, Window};
+use crate::{About, Broker, Consumer, Depth, Difference, Inbox, Publisher, Puller, Source, Window};
 
 /// The embedded broker, and the topology used in it.
 #[derive(Debug)]
@@ -59,6 +61,16 @@ impl Embedded {
     /// this handle.
     pub fn in_memory(topology: Topology) -> Self {
         Self::new(None, topology)
+    }
+
+    /// The schema of the broker in the file at `path`; `None` if none is there yet.
+    /// Changes nothing, and creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::File`]: it is not ours, or newer, or cannot be read.
+    pub fn schema(path: &Path) -> Result<Option<u32>, BrokerError> {
+        look::schema(path)
     }
 
     fn new(path: Option<PathBuf>, topology: Topology) -> Self {
@@ -285,6 +297,10 @@ impl Broker for Embedded {
 
     fn delete(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         self.work(queues::delete).boxed()
+    }
+
+    fn about(&self) -> BoxFuture<'_, Result<About, BrokerError>> {
+        self.work(|file, _| look::about(file)).boxed()
     }
 
     fn topology(&self) -> &Topology {

@@ -184,7 +184,7 @@ pub(super) fn results(file: &Connection, topology: &Topology) -> Result<ResultsQ
 fn differs(file: &Connection, queue: &Queue) -> Result<Option<Difference>> {
     let what = format!("queue `{}`", queue.name);
     let detail = match found(file, &queue.name)? {
-        None => "does not exist".to_owned(),
+        None => Difference::MISSING.to_owned(),
         Some((_, is, dead)) if is == limit(queue) && dead == queue.dead_letter_exchange => {
             return Ok(None);
         }

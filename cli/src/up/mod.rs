@@ -89,7 +89,7 @@ pub(crate) async fn run(args: UpArgs, settings: &Settings) -> Result<Exit, Troub
     let (url, _claim) = broker(settings)?;
     let place = url.value.to_string();
     let store = settings.store_url()?;
-    let topology = Topology::new(settings.namespace.clone(), []);
+    let topology = Topology::new(settings.namespace()?, []);
     let link = Link::new(url, topology, Patience::Forever);
     let applied = tokio::select! {
         applied = link.broker.apply() => applied,
@@ -169,7 +169,7 @@ fn broker(settings: &Settings) -> Result<(Setting<BrokerUrl>, Option<Claim>), Tr
         })?;
     let url = Setting {
         value: BrokerUrl::Sqlite(path.to_owned()),
-        name: "default",
+        name: "default".to_owned(),
         from: format!("the default, sqlite:{UP_FILE}"),
     };
     Ok((url, Some(claim)))

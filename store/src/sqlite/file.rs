@@ -117,7 +117,8 @@ fn why(options: &OpenOptions, path: &Path, told: io::Error) -> io::Error {
     }
 }
 
-fn unreadable(path: &Path, source: io::Error) -> StoreError {
+/// The error of a file at or beside `path` that cannot be read.
+pub(super) fn unreadable(path: &Path, source: io::Error) -> StoreError {
     StoreError::Unreadable {
         path: path.into(),
         source,

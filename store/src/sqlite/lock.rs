@@ -5,7 +5,7 @@
 //! stays: whoever removed it would let two in.
 
 use std::fs::{File, TryLockError};
-use std::io::{Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -112,6 +112,24 @@ fn beside(database: &Path, what: &str) -> PathBuf {
     beside.into()
 }
 
+/// Who collects into the database at `path`, `None` if nobody does.
+pub(crate) fn collects(path: &Path) -> Result<Option<Holder>, StoreError> {
+    let unreadable = |source| file::unreadable(path, source);
+    let database = path.canonicalize().map_err(unreadable)?;
+    let beside = beside(&database, COLLECTOR);
+    let file = match File::open(&beside) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(file::unreadable(&beside, source)),
+    };
+    // Kept for a moment: a collector that begins right now stands by, and tries again.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(holder(&beside))),
+        Err(TryLockError::Error(source)) => Err(file::unreadable(&beside, source)),
+    }
+}
+
 /// Who signed the file.
 fn holder(beside: &Path) -> Holder {
     use std::io::Read as _;
@@ -128,7 +146,7 @@ fn holder(beside: &Path) -> Holder {
 }
 
 /// Says in the file who has the lock, for people to read.
-fn sign(file: &mut File) -> std::io::Result<()> {
+fn sign(file: &mut File) -> io::Result<()> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = match host.trim() {
         "" => "this host",

@@ -34,7 +34,7 @@ mod watch;
 mod writer;
 
 pub(crate) use dump::Dump;
-pub(crate) use lock::Standby;
+pub(crate) use lock::{Standby, collects};
 pub(crate) use reads::Reads;
 pub(crate) use repair::Repairs;
 pub(crate) use retention::remove_old;

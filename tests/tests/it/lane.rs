@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 
 use futures::future::BoxFuture;
 use homing_broker::{
-    Broker, BrokerError, Consumer, Depth, Difference, Inbox, Publisher, Puller, Source, Window,
+    About, Broker, BrokerError, Consumer, Depth, Difference, Inbox, Publisher, Puller, Source,
+    Window,
 };
 use homing_collector::CollectorConfig;
 use homing_producer::Producer;
@@ -84,6 +85,10 @@ impl Broker for Split {
 
     fn delete(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         self.publish.delete()
+    }
+
+    fn about(&self) -> BoxFuture<'_, Result<About, BrokerError>> {
+        self.publish.about()
     }
 
     fn topology(&self) -> &Topology {

@@ -159,6 +159,11 @@ pub struct BrokerArgs {
     )]
     pub broker: Option<String>,
 
+    /// What stands before that URL where it is said what it came from, if it is not
+    /// `--broker `; no flag.
+    #[arg(skip)]
+    pub origin: Option<String>,
+
     /// Prefix of every exchange and queue
     #[arg(
         long,

@@ -166,25 +166,27 @@ fn not_built(error: &StartError) -> Trouble {
 /// The way to the broker, and where its address came from.
 fn broker(args: &WorkerArgs) -> Result<(Arc<dyn Broker>, String), Trouble> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let flag = args.broker.origin.as_deref().unwrap_or("--broker ");
     let sources = [
-        ("--broker", " ", args.broker.broker.clone()),
-        ("HOMING_BROKER", "=", variable("HOMING_BROKER")),
-        ("AMQP_URL", "=", variable("AMQP_URL")),
+        (flag, args.broker.broker.clone()),
+        ("HOMING_BROKER=", variable("HOMING_BROKER")),
+        ("AMQP_URL=", variable("AMQP_URL")),
     ];
     let found = sources
         .into_iter()
-        .find_map(|(name, sign, url)| Some((name, sign, url?)));
-    let Some((name, sign, text)) = found else {
+        .find_map(|(origin, url)| Some((origin, url?)));
+    let Some((origin, text)) = found else {
         return Err(Trouble::new(CONFIG, "no broker is set")
             .from("--broker, HOMING_BROKER and AMQP_URL, none of which is there")
             .fix("export AMQP_URL=amqp://guest:guest@localhost:5672/%2f"));
     };
     // A text that is no URL is not shown: nobody can tell where it has a
     // password.
-    let url: BrokerUrl = text
-        .parse()
-        .map_err(|error| Trouble::of_broker(&BrokerError::Url(error)).from(name))?;
-    let from = format!("{name}{sign}{url}");
+    let url: BrokerUrl = text.parse().map_err(|error| {
+        let trouble = Trouble::of_broker(&BrokerError::Url(error));
+        trouble.from(origin.trim_end_matches(['=', ' ']))
+    })?;
+    let from = format!("{origin}{url}");
     let topology = Topology::new(
         args.broker.namespace.clone(),
         args.run.queues.iter().cloned(),

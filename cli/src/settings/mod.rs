@@ -1,28 +1,34 @@
-//! The settings every verb shares, and where each of them came from.
+//! The settings every verb shares.
 //!
 //! The only place that reads the environment, besides clap for flags with a
 //! single variable: a broker has two, and the error for a bad one names which.
 
+mod link;
+mod origin;
+
+pub(crate) use self::link::Link;
+pub(crate) use self::origin::Setting;
+
 use std::env;
-use std::fmt::Display;
-use std::path::Path;
-use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use homing_broker::{Broker, BrokerError, BrokerUrl, Claim, Patience, PublishError, Window};
+use homing_broker::{Patience, Window};
 use homing_protocol::topology::Topology;
 use homing_protocol::{Namespace, QueueName};
 use homing_store::{Store, StoreError, StoreUrl};
 
-use crate::exit::Exit;
+use crate::contexts::{ContextError, Contexts};
 use crate::telemetry::LogFormat;
 use crate::trouble::Trouble;
 
 /// How long a one-shot verb waits for the broker: for a connection, and for a
 /// confirm. Services wait for ever.
 pub(crate) const BROKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same, for a link.
+pub(crate) const PATIENCE: Patience = Patience::Within(BROKER_PATIENCE);
 
 /// The file of the broker that `homing up` runs where none is set.
 pub(crate) const UP_FILE: &str = "homing-queue.db";
@@ -61,11 +67,26 @@ pub(crate) struct Settings {
         value_name = "NAME",
         env = "HOMING_NAMESPACE",
         hide_env = true,
-        verbatim_doc_comment,
-        hide_default_value = true,
-        default_value = ""
+        verbatim_doc_comment
     )]
-    pub(crate) namespace: Namespace,
+    namespace: Option<Namespace>,
+
+    /// The settings of this name in homing.toml or
+    /// ~/.config/homing/config.toml
+    /// [env: HOMING_CONTEXT]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "HOMING_CONTEXT",
+        hide_env = true,
+        verbatim_doc_comment
+    )]
+    context: Option<String>,
+
+    /// The file of contexts, read when first asked for.
+    #[arg(skip)]
+    contexts: OnceLock<Result<Option<Contexts>, ContextError>>,
 
     /// One JSON object per line on stdout
     #[arg(long, global = true)]
@@ -133,15 +154,6 @@ pub(crate) enum When {
     Never,
 }
 
-/// A setting and where it came from, without its secret.
-pub(crate) struct Setting<T> {
-    pub(crate) value: T,
-    /// The flag or the variable, or `default`.
-    pub(crate) name: &'static str,
-    /// The same with the value.
-    pub(crate) from: String,
-}
-
 impl Settings {
     /// Whether what goes to `stream` is coloured.
     pub(crate) fn coloured(&self, stream: &impl anstream::stream::RawStream) -> bool {
@@ -158,7 +170,7 @@ impl Settings {
     ///
     /// [`Trouble`] if none is set, or its URL is none.
     pub(crate) fn link(&self, queues: &[QueueName]) -> Result<Link, Trouble> {
-        self.link_with(queues, Patience::Within(BROKER_PATIENCE))
+        self.link_with(queues, PATIENCE)
     }
 
     /// Connects to the broker that is set. Nothing is opened yet.
@@ -171,94 +183,8 @@ impl Settings {
         queues: &[QueueName],
         patience: Patience,
     ) -> Result<Link, Trouble> {
-        let topology = Topology::new(self.namespace.clone(), queues.iter().cloned());
+        let topology = Topology::new(self.namespace()?, queues.iter().cloned());
         Ok(Link::new(self.broker_url()?, topology, patience))
-    }
-
-    /// Where the broker is.
-    ///
-    /// # Errors
-    ///
-    /// [`Trouble`] if none is set, or its URL is none.
-    pub(crate) fn broker_url(&self) -> Result<Setting<BrokerUrl>, Trouble> {
-        self.found_broker()?.ok_or_else(|| {
-            Trouble::new(
-                Exit::Config,
-                "no broker is set, and no `homing up` runs in this folder",
-            )
-            .from("--broker, HOMING_BROKER and AMQP_URL, none of which is there")
-            .fix("run `homing up` here, or: export AMQP_URL=amqp://guest:guest@localhost:5672/%2f")
-        })
-    }
-
-    /// The broker that is named, or that of the `homing up` in this folder.
-    ///
-    /// # Errors
-    ///
-    /// [`Trouble`] if its URL is none.
-    pub(crate) fn found_broker(&self) -> Result<Option<Setting<BrokerUrl>>, Trouble> {
-        Ok(self.named_broker()?.or_else(up))
-    }
-
-    /// The broker that a flag or a variable names.
-    ///
-    /// # Errors
-    ///
-    /// [`Trouble`] if its URL is none.
-    pub(crate) fn named_broker(&self) -> Result<Option<Setting<BrokerUrl>>, Trouble> {
-        let sources = [
-            ("--broker ", self.broker.clone()),
-            ("HOMING_BROKER=", variable("HOMING_BROKER")),
-            ("AMQP_URL=", variable("AMQP_URL")),
-        ];
-        let found = sources
-            .into_iter()
-            .find_map(|(name, url)| Some((name, url?)));
-        let Some((name, text)) = found else {
-            return Ok(None);
-        };
-        // The text itself is not shown: it may hold a password where one
-        // cannot tell.
-        let parsed = parse::<BrokerUrl>(name, &text).map_err(|error| {
-            Trouble::broker(&BrokerError::from(error)).from(name.trim_end_matches(['=', ' ']))
-        });
-        parsed.map(Some)
-    }
-
-    /// The broker for a worker, which reads variables by itself: the flag's, or where
-    /// nothing names one that of the `homing up` in this folder.
-    pub(crate) fn broker_text(&self) -> Option<String> {
-        let named = ["HOMING_BROKER", "AMQP_URL"]
-            .into_iter()
-            .any(|name| variable(name).is_some());
-        match &self.broker {
-            None if !named => up().map(|up| up.value.to_string()),
-            flag => flag.clone(),
-        }
-    }
-
-    /// Where the store is.
-    ///
-    /// # Errors
-    ///
-    /// [`Trouble`] if its URL is none.
-    pub(crate) fn store_url(&self) -> Result<Setting<StoreUrl>, Trouble> {
-        let sources = [
-            ("--store ", self.store.clone()),
-            ("HOMING_STORE=", variable("HOMING_STORE")),
-        ];
-        let found = sources
-            .into_iter()
-            .find_map(|(name, url)| Some((name, url?)));
-        let Some((name, text)) = found else {
-            let value = StoreUrl::default();
-            let from = format!("the default, {value}; HOMING_STORE names another");
-            let name = "default";
-            return Ok(Setting { value, name, from });
-        };
-        // A text that is no URL may be one of another store's, with a password.
-        parse(name, &text)
-            .map_err(|error| Trouble::store_url(&error).from(name.trim_end_matches(['=', ' '])))
     }
 
     /// Does something to the store that is set, which may block.
@@ -302,55 +228,6 @@ pub(crate) fn who() -> String {
         "" => user.unwrap_or_else(number),
         host => format!("{}@{host}", user.unwrap_or_else(number)),
     }
-}
-
-/// The way to the broker, and where its URL came from.
-pub(crate) struct Link {
-    pub(crate) broker: Arc<dyn Broker>,
-    from: String,
-}
-
-impl Link {
-    /// To the broker that is set at `url`. Nothing is opened yet.
-    pub(crate) fn new(url: Setting<BrokerUrl>, topology: Topology, patience: Patience) -> Self {
-        let name = format!("homing {}", std::process::id());
-        Self {
-            broker: homing_broker::connect(url.value, topology, patience, name),
-            from: url.from,
-        }
-    }
-
-    /// Where the URL came from, with the URL. Holds no secret.
-    pub(crate) fn origin(&self) -> &str {
-        &self.from
-    }
-
-    /// What to say of `error`.
-    pub(crate) fn trouble(&self, error: &BrokerError) -> Trouble {
-        Trouble::broker(error).from(self.from.clone())
-    }
-
-    /// What to say of a message that was not published, and how to do so `again`.
-    pub(crate) fn publish_trouble(&self, error: &PublishError, again: &str) -> Trouble {
-        Trouble::publish(error, again).from(self.from.clone())
-    }
-}
-
-fn parse<T: FromStr + Display>(name: &'static str, text: &str) -> Result<Setting<T>, T::Err> {
-    let value: T = text.parse()?;
-    let from = format!("{name}{value}");
-    let name = name.trim_end_matches(['=', ' ']);
-    Ok(Setting { value, name, from })
-}
-
-/// The broker of the `homing up` that runs in this folder.
-fn up() -> Option<Setting<BrokerUrl>> {
-    let path = Path::new(UP_FILE);
-    Claim::is_taken(path).then(|| Setting {
-        value: BrokerUrl::Sqlite(path.to_owned()),
-        name: "homing up",
-        from: format!("the `homing up` in this folder, sqlite:{UP_FILE}"),
-    })
 }
 
 /// A variable's value; an empty one is not there.
