@@ -73,7 +73,7 @@ pub fn connect(
     match url {
         BrokerUrl::Amqp(url) => rabbit(url, topology, patience, name),
         #[cfg(feature = "embedded")]
-        BrokerUrl::Sqlite(path) => Arc::new(crate::Embedded::in_file(path, topology)),
+        BrokerUrl::Sqlite(path) => Arc::new(crate::Embedded::in_file(path, topology, patience)),
         #[cfg(not(feature = "embedded"))]
         BrokerUrl::Sqlite(_) => unreachable!("no text is such a URL without the feature"),
     }

@@ -10,6 +10,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{Connection, Result};
@@ -25,14 +26,19 @@ pub(super) const LEASE: Duration = Duration::from_secs(15);
 pub(super) type Load = (u32, u32);
 
 /// How often each says that it runs.
-pub(super) const BEAT: Duration = Duration::from_secs(2);
+const BEAT: Duration = Duration::from_secs(2);
+
+/// Whoever has not looked for this long did not run itself, and can say nothing of
+/// others.
+const LOOK_GAP: Duration = Duration::from_secs(1);
 
 /// This process, as others see it.
 pub(super) struct Life {
     folder: PathBuf,
     name: String,
-    file: File,
-    beat_at: Instant,
+    /// Ends the thread that beats when it is dropped.
+    _beats: Sender<()>,
+    looked_at: Instant,
     seen: HashMap<i64, (SystemTime, Instant)>,
 }
 
@@ -70,11 +76,16 @@ impl Life {
         let name = crate::mint().to_string();
         let file = open_private(&folder.join(&name))?;
         file.lock()?;
+        let (beats, ended) = channel();
+        // On a thread that nothing else of this process can hold up.
+        std::thread::Builder::new()
+            .name("embedded broker lives".to_owned())
+            .spawn(move || beat(&file, &ended))?;
         Ok(Self {
             folder,
             name,
-            file,
-            beat_at: Instant::now(),
+            _beats: beats,
+            looked_at: Instant::now(),
             seen: HashMap::new(),
         })
     }
@@ -83,21 +94,15 @@ impl Life {
         &self.name
     }
 
-    /// Says that it runs, if it is time.
-    pub(super) fn beat(&mut self) {
-        if self.beat_at.elapsed() >= BEAT {
-            self.beat_at = Instant::now();
-            // A file that cannot be touched makes others take what is held here,
-            // which is safe.
-            let _late = self.file.set_modified(SystemTime::now());
-        }
-    }
-
     /// Which of the clients of the file are dead.
     pub(super) fn dead(&mut self, file: &Connection) -> Result<Vec<i64>> {
         let mut others = file.prepare_cached("SELECT id, life FROM client WHERE life != ?1")?;
         let others = others.query_map([&self.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let others = others.collect::<Result<Vec<(i64, String)>>>()?;
+        if self.looked_at.elapsed() > LOOK_GAP {
+            self.seen.clear();
+        }
+        self.looked_at = Instant::now();
         self.seen
             .retain(|client, _| others.iter().any(|(id, _)| id == client));
         let dead = others.into_iter().filter(|(id, life)| {
@@ -140,6 +145,16 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         self.bury(&self.name);
+    }
+}
+
+/// Says again and again that this process runs, until its life ends. The file is
+/// locked as long.
+fn beat(file: &File, ended: &Receiver<()>) {
+    while ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+        // One that cannot be touched makes others take what is held here, which is
+        // safe.
+        let _late = file.set_modified(SystemTime::now());
     }
 }
 

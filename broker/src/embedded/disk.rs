@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,27 +33,35 @@ pub(super) type Waiting = (
 pub(super) struct Disk {
     waiting: Option<Sender<Vec<Waiting>>>,
     thread: Option<JoinHandle<()>>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Disk {
     /// That of `file`; none if it is in memory.
-    pub(super) fn of(file: &QueueFile) -> Self {
-        let log = match file.path() {
-            None => {
-                let (waiting, thread) = (None, None);
-                return Self { waiting, thread };
-            }
-            Some(_) => file.log(),
+    ///
+    /// # Errors
+    ///
+    /// What the system says if its log cannot be opened, or no thread begun.
+    pub(super) fn of(file: &QueueFile) -> io::Result<Self> {
+        let mut disk = Self {
+            waiting: None,
+            thread: None,
+            failed: Arc::default(),
         };
-        let (waiting, told) = channel();
-        let thread = std::thread::Builder::new()
-            .name("disk".to_owned())
-            .spawn(move || run(&log, &told))
-            .ok();
-        Self {
-            waiting: Some(waiting),
-            thread,
+        if let Some(log) = file.log()? {
+            let (waiting, told) = channel();
+            let failed = Arc::clone(&disk.failed);
+            let thread = std::thread::Builder::new().name("disk".to_owned());
+            disk.thread = Some(thread.spawn(move || run(&log, &told, &failed))?);
+            disk.waiting = Some(waiting);
         }
+        Ok(disk)
+    }
+
+    /// Whether it could not be written through. The system says so once, and then
+    /// takes for written what is not: nothing may be confirmed after it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Tells them once what was committed until now is on disk.
@@ -74,16 +83,16 @@ impl Disk {
     }
 }
 
-fn run(log: &io::Result<Option<File>>, told: &Receiver<Vec<Waiting>>) {
+fn run(log: &File, told: &Receiver<Vec<Waiting>>, failed: &AtomicBool) {
     while let Ok(mut all) = told.recv() {
         all.extend(told.try_iter().flatten());
-        let synced = match log {
-            Ok(Some(log)) => log.sync_data().map_err(|error| error.to_string()),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error.to_string()),
+        let synced = match failed.load(Ordering::Acquire) {
+            true => Err(io::Error::other("it failed before")),
+            false => log.sync_data(),
         };
         if let Err(error) = &synced {
-            tracing::warn!(%error, "the queue file's log cannot be written to disk: {error}");
+            failed.store(true, Ordering::Release);
+            tracing::error!(%error, "the queue file's log cannot be written to disk: {error}");
         }
         tell(all, synced.is_ok());
     }

@@ -29,9 +29,9 @@ use super::clients::{self, Bell, Life, Load};
 use super::disk::{Disk, Waiting};
 use super::file::QueueFile;
 use super::links::{Event, Events, Incoming, Key, Outlet, Reader, publishes};
-use super::messages::{Head, Messages, tasks_of};
+use super::messages::{BYTES_MAX, Head, Messages, tasks_of};
 use super::queues::{self, Queues};
-use crate::consumer::{Answer, Command, ConsumerEnd};
+use crate::consumer::{Answer, Command, ConsumerEnd, Wish};
 use crate::error::{BrokerError, PublishError};
 use crate::publisher::Request;
 use crate::puller::Ask;
@@ -105,13 +105,17 @@ struct Effects {
     /// Readers whose queue went, or came again: with its number and theirs.
     moved: Vec<(Key, Option<(i64, i64)>)>,
     again: Option<Again>,
+    /// Whether nothing was done, because this process is to begin anew.
+    is_none: bool,
+    /// Whether more waits for whoever got something.
+    more: bool,
 }
 
 /// A process that was taken for dead is another client from then on, with other
 /// consumers: their queues and numbers.
 struct Again {
     client: i64,
-    readers: HashMap<Key, (i64, i64)>,
+    readers: HashMap<Key, Option<(i64, i64)>>,
 }
 
 /// Where a message went.
@@ -142,6 +146,8 @@ pub(super) struct Engine {
     look: bool,
     looked_at: Instant,
     next_due: Option<i64>,
+    /// Whether more waits than was taken at once.
+    more: bool,
     /// Since a transaction failed.
     failing: bool,
 }
@@ -170,19 +176,18 @@ impl Engine {
             problem,
         };
         let file = match path {
-            Some(path) => QueueFile::open(path)?,
+            Some(path) => QueueFile::open(path, &place)?,
             None => QueueFile::in_memory().map_err(|error| refuse(error.to_string()))?,
         };
-        let life = file.path().map(Life::begin).transpose();
-        let life = life.map_err(|error| refuse(error.to_string()))?;
-        let bell = life.as_ref().and_then(|_| Bell::hang().ok());
+        let disk = Disk::of(&file).map_err(|error| refuse(error.to_string()))?;
+        let bell = file.path().and_then(|_| Bell::hang().ok());
         let (bell, port) = bell.map_or((None, None), |(bell, port)| (Some(bell), Some(port)));
         Ok(Self {
             place,
             topology,
-            disk: Disk::of(&file),
+            disk,
             file,
-            life,
+            life: None,
             bell,
             port,
             client: None,
@@ -196,6 +201,7 @@ impl Engine {
             look: true,
             looked_at: Instant::now(),
             next_due: None,
+            more: false,
             failing: false,
         })
     }
@@ -217,6 +223,12 @@ impl Engine {
             }
             burst.drain(..).for_each(|event| self.take(event));
             self.step();
+            if self.disk.has_failed() {
+                // What was committed may not be on disk, and what follows it in the
+                // log then neither.
+                tracing::error!("{} is given up: its disk failed", self.place);
+                return;
+            }
         }
         self.leave();
     }
@@ -249,7 +261,10 @@ impl Engine {
         if self.failing {
             return Instant::now() + RETRY_EVERY;
         }
-        let look = match self.readers.is_empty() && self.life.is_none() {
+        if self.more {
+            return Instant::now();
+        }
+        let look = match self.readers.is_empty() {
             true => Duration::from_hours(1),
             false => LOOK_EVERY,
         };
@@ -271,6 +286,7 @@ impl Engine {
             Event::Wished(key, wish) => {
                 if let Some(reader) = self.readers.get_mut(&key) {
                     reader.wish = wish;
+                    reader.tell();
                     self.look = true;
                 }
             }
@@ -289,7 +305,7 @@ impl Engine {
             }
             Event::Left(key) => {
                 if let Some(reader) = self.readers.get_mut(&key) {
-                    reader.wish = crate::consumer::Wish::Stop;
+                    reader.wish = Wish::Stop;
                     self.look = true;
                 }
             }
@@ -337,6 +353,8 @@ impl Engine {
                 ready,
             } => (address, 0, Reader::inbox(key, replies, &events), ready),
             Order::Work(work) => {
+                // It finds what was published before it.
+                self.step();
                 work(&mut self.file);
                 return;
             }
@@ -357,16 +375,13 @@ impl Engine {
         if looks {
             self.looked_at = Instant::now();
             self.look = true;
-            if let Some(life) = &mut self.life {
-                life.beat();
-            }
         }
         let due = self.next_due.is_some_and(|due| due <= now_ms());
         let asked =
             !(self.incoming.is_empty() && self.answers.is_empty() && self.opening.is_empty());
         match self.transact(asked || due, looks) {
-            Ok(()) => {
-                if std::mem::take(&mut self.failing) {
+            Ok(was_done) => {
+                if was_done && std::mem::take(&mut self.failing) {
                     tracing::info!("{} can be written again", self.place);
                 }
                 self.end_readers();
@@ -392,22 +407,24 @@ impl Engine {
         }
     }
 
-    fn transact(&mut self, asked: bool, looks: bool) -> rusqlite::Result<()> {
+    /// Does it in a transaction, if there is something to do: answers whether there was.
+    fn transact(&mut self, asked: bool, looks: bool) -> rusqlite::Result<bool> {
         let dead = match &mut self.life {
             Some(life) if looks && !self.readers.is_empty() => life.dead(self.file.read())?,
             _ => Vec::new(),
         };
         if !asked && dead.is_empty() && !self.is_needed()? {
-            return Ok(());
+            return Ok(false);
         }
+        let begins = self.begin()?;
         self.look = false;
-        self.begin_anew();
         let effects = {
             let step = Step {
                 now: now_ms(),
                 topology: &self.topology,
                 queues: &mut self.queues,
                 client: self.client,
+                begins,
                 life: self.life.as_ref().map(Life::name),
                 port: self.port,
                 readers: &self.readers,
@@ -418,26 +435,34 @@ impl Engine {
             };
             self.file.write(|file| step.run(file, &dead))?
         };
-        self.tell(effects);
-        Ok(())
+        match effects.is_none {
+            true => self.look = true,
+            false => self.tell(effects),
+        }
+        Ok(true)
     }
 
-    /// Whoever took this process for dead has removed the file that tells it lives.
-    fn begin_anew(&mut self) {
-        let (Some(client), Some(path)) = (self.client, self.file.path()) else {
-            return;
+    /// Begins a life, if this process has none, or is written down no more: whoever
+    /// took it for dead has removed the file that tells it lives. Answers whether it
+    /// did.
+    fn begin(&mut self) -> rusqlite::Result<bool> {
+        let Some(path) = self.file.path() else {
+            return Ok(self.client.is_none());
         };
-        if let Ok(false) = clients::is_there(self.file.read(), client) {
+        if let Some(client) = self.client {
+            if clients::is_there(self.file.read(), client)? {
+                return Ok(false);
+            }
             tracing::warn!(
                 "{} gave what this process held to others: it did not run for {} s",
                 self.place,
                 clients::LEASE.as_secs()
             );
-            match Life::begin(path) {
-                Ok(life) => self.life = Some(life),
-                Err(error) => tracing::warn!(%error, "this process cannot say that it lives"),
-            }
         }
+        let life = Life::begin(path);
+        let refused = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+        self.life = Some(life.map_err(refused)?);
+        Ok(true)
     }
 
     /// Whether something in the file is for a reader here.
@@ -475,12 +500,16 @@ impl Engine {
             crash_point(Point::LinkAcked);
         }
         self.answers.clear();
+        self.more = effects.more;
+        self.look |= effects.more;
         self.next_due = effects.next_due;
         if let Some(again) = effects.again {
             self.client = Some(again.client);
             self.look = true;
-            for (key, (queue, consumer)) in again.readers {
+            for (key, moved) in again.readers {
                 if let Some(reader) = self.readers.get_mut(&key) {
+                    reader.gone = moved.is_none();
+                    let (queue, consumer) = moved.unwrap_or_default();
                     reader.lost(queue, consumer);
                 }
             }
@@ -596,11 +625,13 @@ impl Engine {
             let _gone = ready.send(Err(BrokerError::Missing { place, what }));
             return;
         };
-        let reader = Reader::new(key, (id, queue), consumer, prefetch, outlet, &events);
+        let mut reader = Reader::new(key, (id, queue), consumer, prefetch, outlet, &events);
+        if ready.send(Ok(())).is_err() {
+            // Whoever gave up has dropped its handle, maybe before there was a reader.
+            reader.wish = Wish::Stop;
+        }
         self.readers.insert(key, reader);
         self.look = true;
-        // Whoever gave up drops its handle, which ends the reader.
-        let _gone = ready.send(Ok(()));
     }
 
     /// Answers a puller that asks how many wait, or for one where there is none.
@@ -656,7 +687,13 @@ impl Engine {
     /// Strikes this process out.
     fn leave(mut self) {
         if let Some(client) = self.client {
-            let struck = self.file.write(|file| clients::strike(file, client));
+            let struck = self.file.write(|file| {
+                for (message, queue) in clients::strike(file, client)?.1 {
+                    Messages(file).returned(message, 0)?;
+                    Messages(file).wait(message, queue)?;
+                }
+                Ok(())
+            });
             if let Err(error) = struck {
                 tracing::debug!(%error, "this process stays written down until it has ended");
             }
@@ -671,6 +708,8 @@ struct Step<'a> {
     topology: &'a Topology,
     queues: &'a mut Queues,
     client: Option<i64>,
+    /// Whether it may be written down.
+    begins: bool,
     life: Option<&'a str>,
     port: Option<u16>,
     readers: &'a BTreeMap<Key, Reader>,
@@ -683,12 +722,19 @@ struct Step<'a> {
 impl Step<'_> {
     fn run(mut self, file: &Connection, dead: &[i64]) -> rusqlite::Result<Effects> {
         let messages = Messages(file);
-        self.stand(file)?;
         self.queues.refresh(file)?;
-        self.follow(file)?;
+        if !self.stand(file)? {
+            self.effects.is_none = true;
+            return Ok(self.effects);
+        }
+        if self.effects.again.is_none() {
+            self.follow(file)?;
+        }
         for client in dead {
             self.strike(file, *client)?;
         }
+        // An inbox may have come, and others gone.
+        self.queues.refresh(file)?;
         for (key, message, answer) in self.answers {
             self.answer(messages, *key, *message, *answer)?;
         }
@@ -706,26 +752,31 @@ impl Step<'_> {
         Ok(self.effects)
     }
 
-    /// Writes this process down, and its readers, unless it is.
-    fn stand(&mut self, file: &Connection) -> rusqlite::Result<()> {
+    /// Writes this process down, and its readers, unless it is. Answers whether it is
+    /// then: not under the name of a life that others have buried.
+    fn stand(&mut self, file: &Connection) -> rusqlite::Result<bool> {
         if let Some(client) = self.client
             && clients::is_there(file, client)?
         {
-            return Ok(());
+            return Ok(true);
+        }
+        if !self.begins {
+            return Ok(false);
         }
         let client = clients::register(file, self.life.unwrap_or_default(), self.port)?;
         let mut readers = HashMap::new();
         for reader in self.readers.values() {
             let queue = match reader.is_inbox() {
-                true => queues::add_inbox(file, &reader.queue_name, client)?,
-                false => reader.queue,
+                true => Some(queues::add_inbox(file, &reader.queue_name, client)?),
+                false => self.queues.named(&reader.queue_name),
             };
-            let consumer = clients::subscribe(file, client, queue)?;
-            readers.insert(reader.key, (queue, consumer));
+            let subscribe = |queue| Ok((queue, clients::subscribe(file, client, queue)?));
+            let consumer: rusqlite::Result<Option<_>> = queue.map(subscribe).transpose();
+            readers.insert(reader.key, consumer?);
         }
         self.client = Some(client);
         self.effects.again = Some(Again { client, readers });
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the readers are as they were before.
@@ -949,6 +1000,8 @@ impl Step<'_> {
                 0 => Vec::new(),
                 room => messages.oldest(reader.queue, room)?,
             };
+            let bytes: usize = found.iter().map(|(_, received)| received.body.len()).sum();
+            self.effects.more |= bytes >= BYTES_MAX;
             if let Some((last, _)) = found.last() {
                 messages.take(reader.queue, *last)?;
             }

@@ -2,13 +2,13 @@
 //! who may write to it now.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, ffi};
 
 use crate::error::BrokerError;
 
@@ -21,7 +21,17 @@ const SCHEMA: i32 = 1;
 
 /// How long a statement waits for another process. Who writes is decided by a
 /// lock of our own; recovery after a crash takes a moment.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long one waits for its turn before that is an error: less than the patience
+/// of a one-shot verb, which is to say why.
+const TURN_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Between two looks at whose turn it is.
+const TURN_WAIT_MIN: Duration = Duration::from_micros(50);
+
+/// The same, after a while.
+const TURN_WAIT_MAX: Duration = Duration::from_millis(1);
 
 /// Only the owner reads or writes: tasks may hold what nobody else may see.
 const MODE: u32 = 0o600;
@@ -86,8 +96,9 @@ impl QueueFile {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::File`]: it is not ours, or newer, or cannot be written.
-    pub(super) fn open(path: &Path) -> Result<Self, BrokerError> {
+    /// [`BrokerError::File`]: it is not ours, or newer, or cannot be written;
+    /// [`BrokerError::Unreachable`]: another process writes, or the disk is full.
+    pub(super) fn open(path: &Path, place: &str) -> Result<Self, BrokerError> {
         let refuse = |problem: String| BrokerError::File {
             path: path.to_owned(),
             problem,
@@ -117,6 +128,10 @@ impl QueueFile {
         match file.prepare() {
             Ok(None) => Ok(file),
             Ok(Some(problem)) => Err(refuse(problem)),
+            Err(error) if may_pass(&error) => Err(BrokerError::Unreachable {
+                place: place.to_owned(),
+                cause: error.to_string(),
+            }),
             Err(error) => Err(refuse(error.to_string())),
         }
     }
@@ -126,13 +141,17 @@ impl QueueFile {
         let connection = &self.connection;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "trusted_schema", false)?;
-        let turn = self.take_turn();
+        let turn = self.take_turn()?;
         let is_empty = match state(connection)? {
             Ok(schema) => schema.is_none(),
             Err(problem) => return Ok(Some(problem)),
         };
         // What is confirmed is on disk, see `sync`; a lease need not be.
-        connection.pragma_update(None, "journal_mode", "wal")?;
+        let mode: String =
+            connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Ok(Some(format!("SQLite keeps no log there, but `{mode}`")));
+        }
         connection.pragma_update(None, "synchronous", "normal")?;
         // 16 MiB of pages before they are moved into the database, and in memory.
         connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
@@ -156,12 +175,30 @@ impl QueueFile {
         path.map(File::open).transpose()
     }
 
-    fn take_turn(&self) -> Option<Turn> {
-        let file = &self.disk.as_ref()?.turn;
-        // Without it SQLite waits, less well.
-        let turn = file.try_clone().ok()?;
-        turn.lock().ok()?;
-        Some(Turn(turn))
+    /// Waits until nobody else writes.
+    fn take_turn(&self) -> rusqlite::Result<Option<Turn>> {
+        // Without a lock of its own SQLite waits, less well.
+        let turn = self.disk.as_ref().map(|disk| disk.turn.try_clone());
+        let Some(Ok(turn)) = turn else {
+            return Ok(None);
+        };
+        let (began, mut wait) = (Instant::now(), TURN_WAIT_MIN);
+        loop {
+            match turn.try_lock() {
+                Ok(()) => return Ok(Some(Turn(turn))),
+                Err(TryLockError::Error(_)) => return Ok(None),
+                Err(TryLockError::WouldBlock) if began.elapsed() < TURN_TIME_MAX => {
+                    std::thread::sleep(wait);
+                    wait = (wait * 2).min(TURN_WAIT_MAX);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let secs = TURN_TIME_MAX.as_secs();
+                    let text = format!("another process has been writing for {secs} s");
+                    let busy = ffi::Error::new(ffi::SQLITE_BUSY);
+                    return Err(rusqlite::Error::SqliteFailure(busy, Some(text)));
+                }
+            }
+        }
     }
 
     /// Does `work` in a transaction. Nothing of it is done if it fails.
@@ -169,7 +206,7 @@ impl QueueFile {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let turn = self.take_turn();
+        let turn = self.take_turn()?;
         let immediate = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(immediate)?;
         let done = work(&transaction)?;
@@ -182,6 +219,14 @@ impl QueueFile {
     pub(super) const fn read(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Whether waiting may cure an error.
+fn may_pass(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
+
+    let code = error.sqlite_error_code();
+    matches!(code, Some(DatabaseBusy | DatabaseLocked | DiskFull))
 }
 
 /// Given back when dropped: the lock is that of the open file, which clones share.
@@ -244,7 +289,7 @@ mod tests {
     }
 
     fn problem(path: &Path) -> String {
-        match QueueFile::open(path) {
+        match QueueFile::open(path, "a test") {
             Err(BrokerError::File { problem, .. }) => problem,
             Err(error) => panic!("another error: {error}"),
             Ok(_) => "none".to_owned(),

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row};
 use serde::{Deserialize, Serialize};
 
 /// Bodies that are read at a time.
-const BYTES_MAX: usize = 8 << 20;
+pub(super) const BYTES_MAX: usize = 8 << 20;
 
 /// All of a message but its body and what changes.
 #[derive(Debug, Deserialize, Serialize)]

@@ -28,6 +28,7 @@ mod queues;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -36,31 +37,39 @@ use homing_protocol::{Received, ResultsQueues};
 use rusqlite::Connection;
 use tokio::runtime::Builder;
 use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::claim::Claim;
 use self::engine::{Engine, Order, now_ms};
 use self::links::{Event, Events};
 use crate::error::BrokerError;
-use crate::{About, Broker, Consumer, Depth, Difference, Inbox, Publisher, Puller, Source, Window};
+use crate::{
+    About, Broker, Consumer, Depth, Difference, Inbox, Patience, Publisher, Puller, Source, Window,
+};
+
+/// Until a file that could not be opened now is opened again.
+const START_AGAIN: Duration = Duration::from_millis(200);
 
 /// The embedded broker, and the topology used in it.
 #[derive(Debug)]
 pub struct Embedded {
     path: Option<PathBuf>,
     topology: Arc<Topology>,
+    patience: Patience,
     engine: OnceCell<Events>,
 }
 
 impl Embedded {
-    /// The broker in the file at `path`, created with its first use.
-    pub fn in_file(path: impl Into<PathBuf>, topology: Topology) -> Self {
-        Self::new(Some(path.into()), topology)
+    /// The broker in the file at `path`, created with its first use. With `patience`
+    /// it is waited for while its disk is full, or another process keeps writing.
+    pub fn in_file(path: impl Into<PathBuf>, topology: Topology, patience: Patience) -> Self {
+        Self::new(Some(path.into()), topology, patience)
     }
 
     /// A broker in the memory of this process: gone with the last of its links and
     /// this handle.
     pub fn in_memory(topology: Topology) -> Self {
-        Self::new(None, topology)
+        Self::new(None, topology, Patience::Forever)
     }
 
     /// The schema of the broker in the file at `path`; `None` if none is there yet.
@@ -73,10 +82,11 @@ impl Embedded {
         look::schema(path)
     }
 
-    fn new(path: Option<PathBuf>, topology: Topology) -> Self {
+    fn new(path: Option<PathBuf>, topology: Topology, patience: Patience) -> Self {
         Self {
             path,
             topology: Arc::new(topology),
+            patience,
             engine: OnceCell::new(),
         }
     }
@@ -93,7 +103,28 @@ impl Embedded {
     }
 
     async fn engine(&self) -> Result<&Events, BrokerError> {
-        self.engine.get_or_try_init(|| self.start()).await
+        self.engine.get_or_try_init(|| self.begin()).await
+    }
+
+    /// Starts it, as soon as that can be.
+    async fn begin(&self) -> Result<Events, BrokerError> {
+        let began = Instant::now();
+        let mut said = false;
+        loop {
+            let error = match self.start().await {
+                Err(error) if error.is_transient() => error,
+                started => return started,
+            };
+            match self.patience {
+                Patience::Within(limit) if began.elapsed() >= limit => return Err(error),
+                Patience::Forever if !said => {
+                    tracing::warn!(%error, "waiting for {}: {error}", self.place());
+                    said = true;
+                }
+                _ => {}
+            }
+            sleep(START_AGAIN).await;
+        }
     }
 
     async fn start(&self) -> Result<Events, BrokerError> {
@@ -125,7 +156,7 @@ impl Embedded {
             .name("embedded broker".to_owned())
             .spawn(run)
             .map_err(|error| refuse(format!("no thread for it: {error}")))?;
-        match opening.await {
+        match self.in_time(opening).await? {
             Ok(Ok(opened)) => opened.map(|()| events),
             Ok(Err(error)) => Err(refuse(error)),
             Err(_) => Err(refuse("its thread ended".to_owned())),
@@ -139,7 +170,20 @@ impl Embedded {
         let (ready, is_ready) = oneshot::channel();
         let engine = self.engine().await?;
         let _ended = engine.send(Event::Order(order(ready), engine.clone()));
-        is_ready.await.unwrap_or_else(|_| Err(self.ended()))
+        let answer = self.in_time(is_ready).await?;
+        answer.unwrap_or_else(|_| Err(self.ended()))
+    }
+
+    /// Waits as long as the patience lasts.
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, BrokerError> {
+        let Patience::Within(limit) = self.patience else {
+            return Ok(answer.await);
+        };
+        let late = |_| BrokerError::Unreachable {
+            place: self.place(),
+            cause: "another process keeps writing to it, or its disk is full".to_owned(),
+        };
+        timeout(limit, answer).await.map_err(late)
     }
 
     fn ended(&self) -> BrokerError {

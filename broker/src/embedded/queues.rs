@@ -253,11 +253,13 @@ pub(super) fn delete(file: &Connection, topology: &Topology) -> Result<()> {
         if let Some((id, ..)) = found(file, &queue.name)? {
             remove(file, id)?;
         }
-        let in_time =
-            "DELETE FROM message WHERE id IN (SELECT message FROM delayed WHERE queue = ?1)";
-        file.execute(in_time, [&queue.name])?;
-        file.execute("DELETE FROM delayed WHERE queue = ?1", [&queue.name])?;
     }
+    let dead = topology.dead();
+    file.execute(
+        "DELETE FROM message WHERE id IN (SELECT message FROM delayed WHERE dead_letters = ?1)",
+        [&dead],
+    )?;
+    file.execute("DELETE FROM delayed WHERE dead_letters = ?1", [&dead])?;
     file.execute(
         "DELETE FROM spread WHERE exchange = ?1",
         [topology.results()],

@@ -41,7 +41,7 @@ pub(crate) async fn run_worker(
     let asked = async move { stop.asked().await };
     let stopped = worker.run(link.broker.clone(), config, asked).await;
     let stopped = stopped.map_err(|error| not_working(&error, &link))?;
-    Ok(wedged(&[stopped]))
+    Ok(wedged(stopped))
 }
 
 pub(crate) async fn run_collector(

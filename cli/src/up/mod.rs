@@ -2,10 +2,8 @@
 
 mod demo;
 
-use std::num::NonZeroU16;
 use std::path::Path;
 
-use futures::future::try_join_all;
 use homing_broker::{BrokerUrl, Claim, Patience};
 use homing_collector::CollectorConfig;
 use homing_protocol::TaskKind;
@@ -50,11 +48,7 @@ pub(crate) struct UpArgs {
     #[arg(long = "run", value_name = "KIND=COMMAND", value_parser = command)]
     commands: Vec<(TaskKind, String)>,
 
-    /// Workers
-    #[arg(long, value_name = "N", env = "HOMING_UP_WORKERS", default_value = "1")]
-    workers: NonZeroU16,
-
-    /// Tasks at once, in each worker
+    /// Tasks at once
     #[arg(
         long,
         value_name = "N",
@@ -118,18 +112,13 @@ pub(crate) async fn run(args: UpArgs, settings: &Settings) -> Result<Exit, Troub
             concurrency: args.concurrency,
             ..WorkerConfig::default()
         };
-        let count = match args.kinds().is_empty() {
-            true => 0,
-            false => args.workers.get(),
-        };
-        let each = (0..count).map(|_| {
-            let broker = link.broker.clone();
-            args.worker().run(broker, config.clone(), asked(&workers))
-        });
-        let stopped = try_join_all(each).await;
-        if count == 0 {
+        let stopped = if args.kinds().is_empty() {
             asked(&workers).await;
-        }
+            Ok(Stopped::default())
+        } else {
+            let broker = link.broker.clone();
+            args.worker().run(broker, config, asked(&workers)).await
+        };
         collector.send_replace(true);
         stopped.map_err(|error| not_working(&error, &link))
     };
@@ -152,7 +141,7 @@ pub(crate) async fn run(args: UpArgs, settings: &Settings) -> Result<Exit, Troub
     let (worked, collected) = ended;
     let (worked, collected) = (worked?, collected?);
     talk.say(format!("stopped; {} stored", collected.stored));
-    Ok(wedged(&worked))
+    Ok(wedged(worked))
 }
 
 /// The broker that is set, or that of this folder, and the right to run it.
@@ -184,10 +173,10 @@ pub(crate) fn not_working(error: &RunError, link: &Link) -> Trouble {
 }
 
 /// A handler that does not end holds its thread: the process must not stay.
-pub(crate) fn wedged(worked: &[Stopped]) -> Exit {
-    match worked.iter().any(|stopped| stopped.wedged > 0) {
-        true => Exit::Wedged,
-        false => Exit::Done,
+pub(crate) const fn wedged(worked: Stopped) -> Exit {
+    match worked.wedged {
+        0 => Exit::Done,
+        _ => Exit::Wedged,
     }
 }
 
@@ -198,8 +187,7 @@ fn announce(args: &UpArgs, broker: &str, store: &str, talk: Talk) {
     match &*kinds {
         [] => talk.say("worker     none: --demo or --run KIND=COMMAND begins one"),
         kinds => {
-            let count = args.workers.get();
-            let at_once = u32::from(count) * u32::from(args.concurrency);
+            let at_once = args.concurrency;
             talk.say(format!(
                 "worker     {at_once} tasks at once: {}",
                 kinds.join(" ")

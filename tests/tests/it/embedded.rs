@@ -40,6 +40,67 @@ async fn what_a_stopped_process_holds_runs_elsewhere_after_a_lease_and_it_answer
 }
 
 #[tokio::test]
+async fn a_process_that_was_stopped_while_its_queues_were_made_anew_goes_on() {
+    let pipeline = pipeline(&[]).await;
+    let broker = pipeline.world.broker();
+    let id = pipeline
+        .submit(Gate {
+            file: pipeline.world.gate("gate"),
+        })
+        .await;
+    pipeline.began(id, 1).await;
+
+    pipeline.worker.freeze();
+    let mut other = pipeline.world.worker("other", &[]).await;
+    pipeline.began(id, 2).await;
+    other.kill().await;
+    broker.delete().await.unwrap();
+    broker.apply().await.unwrap();
+    pipeline.worker.thaw();
+
+    let outcome = pipeline.outcome(Echo { n: 1 }).await.unwrap();
+    assert_eq!(outcome.result.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_process_that_is_stopped_within_a_write_is_an_error_to_others_and_costs_nobody_a_lease() {
+    let pipeline = pipeline(&["--concurrency", "2"]).await;
+    let second = pipeline
+        .world
+        .worker("second", &["--concurrency", "2"])
+        .await;
+    let mut ids = Vec::new();
+    for name in ["a", "b"] {
+        let file = pipeline.world.gate(name);
+        ids.push(pipeline.submit(Gate { file }).await);
+    }
+    for id in &ids {
+        pipeline.began(*id, 1).await;
+    }
+    let clients = pipeline.world.dir.join("homing-queue.db-clients");
+    let turn = std::fs::File::open(clients.join("turn")).unwrap();
+
+    turn.lock().unwrap();
+    // Longer than a lease in all.
+    for _ in 0..4 {
+        let said = pipeline
+            .world
+            .homing(&["submit", "test.echo", r#"{"n":1}"#])
+            .await;
+        assert_eq!(said.code, 69, "{said:?}");
+    }
+    turn.unlock().unwrap();
+    pipeline.world.open_gate("a");
+    pipeline.world.open_gate("b");
+
+    for id in &ids {
+        pipeline.closed(*id).await;
+        assert_eq!(pipeline.world.journal().began(*id), 1);
+    }
+    assert_eq!(second.stop().await, 0);
+}
+
+#[tokio::test]
 async fn a_full_disk_keeps_publishers_waiting_and_loses_nothing() {
     let name = format!("homing-{}-queue-disk", std::process::id());
     let disk = SmallDisk::mount(&std::env::temp_dir().join(name), 16);
