@@ -49,7 +49,7 @@
 //! | `cli` | [`worker_main`] and its flags | yes |
 //! | `embedded` | the broker in a file, `sqlite:PATH`, that `homing up` runs | no |
 //! | `sqlite` | [`store`] and [`collector`]: reading and writing a SQLite store | no |
-//! | `testing` | [`testing`]: pipelines in memory, for tests of your handlers | no |
+//! | `testing` | `homing::testing`: pipelines in memory, for tests of your handlers | no |
 //!
 //! A crate that only defines tasks can depend on `homing-protocol` alone: no
 //! runtime, no broker client.

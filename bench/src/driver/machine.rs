@@ -7,7 +7,7 @@ use crate::bare::Queues;
 pub struct Machine {
     /// Cores this process may use.
     pub cores: usize,
-    /// RabbitMQ's version.
+    /// RabbitMQ's version, or that there is none.
     pub rabbitmq: String,
     /// The version of the SQLite built in.
     pub sqlite: &'static str,
@@ -24,7 +24,10 @@ impl Machine {
     pub async fn look(url: &str) -> anyhow::Result<Self> {
         Ok(Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            rabbitmq: Queues::broker_version(url).await?,
+            rabbitmq: match url.starts_with("sqlite:") {
+                true => "none: the embedded broker".to_owned(),
+                false => Queues::broker_version(url).await?,
+            },
             sqlite: rusqlite::version(),
             homing: env!("CARGO_PKG_VERSION"),
         })

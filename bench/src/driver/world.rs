@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use homing::broker::{Broker, Patience, rabbit};
+use homing::broker::{Broker, Patience, connect};
 use homing::protocol::topology::Topology;
 use tokio::process::Command;
 use tokio::runtime::Builder;
@@ -38,7 +38,7 @@ impl World {
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let topology = Topology::new(namespace.parse()?, []);
         let patience = Patience::Within(BROKER_TIME_MAX);
-        let broker = rabbit(url.parse()?, topology, patience, "homing bench");
+        let broker = connect(url.parse()?, topology, patience, "homing bench");
         let world = Self {
             side,
             url: url.to_owned(),

@@ -26,6 +26,13 @@ pub(super) enum Writes {
     Unknown,
 }
 
+/// The process, without the moment since when.
+fn process(holder: &Holder) -> String {
+    let told = holder.to_string();
+    let process = told.split_once(", since ").map(|(process, _)| process);
+    process.unwrap_or(&told).to_owned()
+}
+
 /// `queue` is the full name of the queue of outcomes, `store` the URL.
 pub(super) fn collector(
     queue: &str,
@@ -34,7 +41,7 @@ pub(super) fn collector(
     writes: &Writes,
 ) -> Finding {
     let by = match writes {
-        Writes::Holder(holder) => format!("; {store} is written by {holder}"),
+        Writes::Holder(holder) => format!("; {store} is written by {}", process(holder)),
         Writes::Nobody => format!("; nobody writes to {store}"),
         Writes::Unknown => String::new(),
     };
