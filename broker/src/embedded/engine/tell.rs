@@ -1,0 +1,182 @@
+//! Says what was committed.
+
+use homing_faults::{Point, crash_point};
+use homing_protocol::Received;
+
+use super::step::{Effects, Way};
+use super::{Engine, Opening};
+use crate::consumer::Wish;
+use crate::embedded::disk::Waiting;
+use crate::embedded::links::{Incoming, Key, Outlet, Reader};
+use crate::embedded::queues;
+use crate::error::{BrokerError, PublishError};
+use crate::publisher::Request;
+use crate::puller::Ask;
+
+impl Engine {
+    /// Tells everybody who waits for it.
+    pub(super) fn tell(&mut self, effects: Effects) {
+        if !self.answers.is_empty() {
+            crash_point(Point::LinkAcked);
+        }
+        self.answers.clear();
+        self.more = effects.more;
+        self.look |= effects.more;
+        self.next_due = effects.next_due;
+        if let Some(again) = effects.again {
+            self.client = Some(again.client);
+            self.look = true;
+            for (key, moved) in again.readers {
+                if let Some(reader) = self.readers.get_mut(&key) {
+                    reader.gone = moved.is_none();
+                    let (queue, consumer) = moved.unwrap_or_default();
+                    reader.lost(queue, consumer);
+                }
+            }
+        }
+        for (key, moved) in effects.moved {
+            self.moved(key, moved);
+        }
+        if let Some(bell) = &self.bell {
+            bell.ring(&effects.ports);
+        }
+        if let Some(life) = &self.life {
+            effects.dead.iter().for_each(|dead| life.bury(dead));
+        }
+        let opening = std::mem::take(&mut self.opening);
+        for (opening, opened) in opening.into_iter().zip(effects.opened) {
+            self.opened(opening, opened);
+        }
+        if !self.incoming.is_empty() {
+            crash_point(Point::LinkWritten);
+        }
+        let incoming = std::mem::take(&mut self.incoming);
+        let mut confirmed = Vec::with_capacity(incoming.len());
+        for (incoming, way) in incoming.into_iter().zip(effects.published) {
+            self.published(incoming, way, &mut confirmed);
+        }
+        self.disk.confirm(confirmed);
+        for (key, load) in effects.loads {
+            if let Some(reader) = self.readers.get_mut(&key) {
+                reader.written = load;
+            }
+        }
+        for (key, message, received) in effects.delivered {
+            if let Some(reader) = self.readers.get_mut(&key) {
+                reader.deliver(message, received);
+            }
+        }
+        let keys: Vec<_> = self.readers.keys().copied().collect();
+        for key in keys {
+            self.tell_waiting(key);
+        }
+    }
+
+    fn moved(&mut self, key: Key, moved: Option<(i64, i64)>) {
+        let Some(reader) = self.readers.get_mut(&key) else {
+            return;
+        };
+        self.look = true;
+        reader.gone = moved.is_none();
+        let (queue, consumer) = moved.unwrap_or_default();
+        reader.lost(queue, consumer);
+        let (place, name) = (&self.place, &reader.queue_name);
+        match moved {
+            None => tracing::warn!("waiting for {place}: the queue is gone: {name}"),
+            Some(_) => tracing::info!("queue {name} is there again at {place}"),
+        }
+    }
+
+    fn published(&mut self, incoming: Incoming, way: Way, confirmed: &mut Vec<Waiting>) {
+        let Incoming {
+            request, _running, ..
+        } = incoming;
+        let Request {
+            message,
+            confirm,
+            room,
+            ..
+        } = request;
+        let (exchange, routing_key) = match way {
+            Way::Kept => (String::new(), String::new()),
+            Way::Leased(..) | Way::None => self.topology.route(&message.destination),
+        };
+        match way {
+            Way::None => {
+                drop(room);
+                let error = PublishError::Unroutable {
+                    exchange,
+                    routing_key,
+                };
+                let _gone = confirm.send(Err(error));
+                return;
+            }
+            Way::Kept => {}
+            Way::Leased(key, id) => {
+                let received = Box::new(Received {
+                    properties: message.properties,
+                    body: message.body,
+                    exchange,
+                    routing_key,
+                    redelivered: false,
+                    delivery_count: 0,
+                    deaths: Vec::new(),
+                });
+                if let Some(reader) = self.readers.get_mut(&key) {
+                    reader.deliver(id, received);
+                }
+            }
+        }
+        confirmed.push((confirm, room, _running));
+    }
+
+    fn opened(&mut self, opening: Opening, opened: Result<(i64, i64), ()>) {
+        let Opening {
+            key,
+            events,
+            queue,
+            prefetch,
+            outlet,
+            ready,
+        } = opening;
+        let Ok((id, consumer)) = opened else {
+            let place = self.place.clone();
+            let what = format!("queue `{queue}`");
+            let _gone = ready.send(Err(BrokerError::Missing { place, what }));
+            return;
+        };
+        let mut reader = Reader::new(key, (id, queue), consumer, prefetch, outlet, &events);
+        if ready.send(Ok(())).is_err() {
+            // Whoever gave up has dropped its handle, maybe before there was a reader.
+            reader.wish = Wish::Stop;
+        }
+        self.readers.insert(key, reader);
+        self.look = true;
+    }
+
+    /// Answers a puller that asks how many wait, or for one where there is none.
+    fn tell_waiting(&mut self, key: Key) {
+        let Some(reader) = self.readers.get_mut(&key) else {
+            return;
+        };
+        reader.tell();
+        if !reader.holds_none() {
+            return;
+        }
+        let queue = reader.queue;
+        let Outlet::Puller { asks, .. } = &mut reader.outlet else {
+            return;
+        };
+        for ask in asks.drain(..) {
+            match ask {
+                // There was none: the one who asks hears that.
+                Ask::Pull(answer) => drop(answer),
+                Ask::Waiting(answer) => {
+                    if let Ok(count) = queues::waiting(self.file.read(), queue) {
+                        let _gone = answer.send(count);
+                    }
+                }
+            }
+        }
+    }
+}
