@@ -6,6 +6,7 @@ mod csv;
 mod input;
 mod journal;
 mod ndjson;
+mod near;
 mod one;
 mod plan;
 mod progress;

@@ -9,7 +9,7 @@ use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{Envelope, Payload, Status, TaskId};
 use serde::Serialize;
 
-use super::{SubmitArgs, broker_trouble, submit_trouble};
+use super::{SubmitArgs, broker_trouble, near, submit_trouble};
 use crate::exit::{Exit, of_several};
 use crate::output::{Form, Output, Talk};
 use crate::record_line::RecordLine;
@@ -43,9 +43,10 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     }
 
     let talk = Talk::new(settings);
+    let kind = envelope.kind.clone();
     let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
     let reply = reply.map_err(submit_trouble(&link, &again))?;
-    let waiting = outcome(reply, settings, &mut output, talk);
+    let waiting = outcome(reply, kind.as_str(), settings, &mut output, talk);
     wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
 }
 
@@ -70,12 +71,18 @@ fn say_id(id: TaskId, output: &Output) -> Result<(), Trouble> {
 /// after its outcome is safe pushes nothing.
 async fn outcome(
     reply: Reply,
+    kind: &str,
     settings: &Settings,
     output: &mut Output,
     talk: Talk,
 ) -> Result<Exit, Trouble> {
     let id = reply.id();
     let store = settings.open_store().await.ok();
+    if let Some(store) = &store
+        && let Some(hint) = near::hint(kind, store).await
+    {
+        talk.say(hint);
+    }
     let stored = async {
         match &store {
             // A store that cannot be read says nothing; the worker still may.

@@ -1,0 +1,49 @@
+//! Finds the kind that was probably meant.
+
+use homing_store::Store;
+
+/// More slips of the pen than this make another word.
+const SLIPS_MAX: usize = 2;
+
+/// Of the kinds that are `known`, the one nearest to `kind`, if that is none of
+/// them and is hardly another word.
+fn near<'a>(kind: &str, known: &'a [String]) -> Option<&'a str> {
+    if known.iter().any(|known| known == kind) {
+        return None;
+    }
+    let slips = |known: &&String| strsim::damerau_levenshtein(kind, known);
+    let nearest = known.iter().min_by_key(slips)?;
+    (slips(&nearest) <= SLIPS_MAX).then_some(nearest.as_str())
+}
+
+/// What to say of a kind of which nothing was stored yet, but of one that looks
+/// like it.
+pub(super) async fn hint(kind: &str, store: &Store) -> Option<String> {
+    let kinds = store.stats(None).await.ok()?;
+    let known: Vec<_> = kinds.iter().map(|kind| kind.kind.clone()).collect();
+    let near = near(kind, &known)?;
+    Some(format!(
+        "no task of kind `{kind}` was stored so far; `{near}` was: is that what is meant?"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_told_from_another_word() {
+        let known = ["demo.words", "demo.checksum", "image.resize"].map(str::to_owned);
+        for (kind, expected) in [
+            ("demo.wrods", Some("demo.words")),
+            ("demo.word", Some("demo.words")),
+            ("image.rezise", Some("image.resize")),
+            ("demo.words", None),
+            ("demo.sleep", None),
+            ("report.month", None),
+        ] {
+            assert_eq!(near(kind, &known), expected, "{kind}");
+        }
+        assert_eq!(near("demo.words", &[]), None);
+    }
+}
