@@ -17,12 +17,23 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// What `homing up` says: not a line for each task, in which all others would drown.
+const UP: &str = "info,homing_worker::attempt=warn";
+
+/// Whether nothing is said of what to log.
+const fn is_plain(settings: &Settings) -> bool {
+    settings.log.is_none() && settings.verbose == 0 && !settings.quiet
+}
+
 /// Begins to write log lines. The worker has its own, one in each process.
 pub(crate) fn install(cli: &Cli) {
     let Verb::Other(verb) = &cli.verb else {
         return;
     };
-    let filter = filter(&cli.settings, talks(verb));
+    let filter = match verb {
+        OtherVerb::Up(_) if is_plain(&cli.settings) => EnvFilter::new(UP),
+        _ => filter(&cli.settings, talks(verb)),
+    };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -54,7 +54,13 @@ pub(crate) struct WaitArgs {
 pub(crate) async fn run(args: WaitArgs, settings: &Settings) -> Result<Exit, Trouble> {
     let store = settings.open_store().await?;
     match args.batch {
-        Some(batch) => of_batch(&store, &batch, args.timeout, settings).await,
+        Some(batch) => {
+            let there = store.batch(&batch).await;
+            if there.map_err(|error| Trouble::store(&error))?.is_none() {
+                Talk::new(settings).say("nothing of that batch is stored yet; waiting for it");
+            }
+            of_batch(&store, &batch, args.timeout, settings).await
+        }
         None => {
             let mut output = Output::new(settings);
             let talk = Talk::new(settings);
@@ -237,10 +243,12 @@ fn batch_answer(batch: &Batch, settings: &Settings) -> Result<Exit, Trouble> {
         let parts = parts.map(|(status, count)| format!("{status} {count}"));
         output.text(&format!("{id}\t{}", parts.collect::<Vec<_>>().join("\t")))?;
     }
-    Ok(of_several(
-        succeeded,
-        counts.closed().saturating_sub(succeeded),
-    ))
+    let others = counts.closed().saturating_sub(succeeded);
+    if others > 0 {
+        let next = format!("  next  homing list --problems --batch {id}");
+        Talk::new(settings).say(next);
+    }
+    Ok(of_several(succeeded, others))
 }
 
 fn progress(talk: Talk) -> ProgressBar {

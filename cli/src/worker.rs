@@ -53,6 +53,10 @@ pub(crate) struct StockWorkerArgs {
 pub(crate) fn run(args: StockWorkerArgs, settings: Settings) -> Result<ExitCode, Trouble> {
     let StockWorkerArgs { commands, run } = args;
     let namespace = settings.namespace()?;
+    if settings.found_broker()?.is_none() {
+        // Says what every verb says of that.
+        settings.broker_url()?;
+    }
     let (origin, broker) = match settings.broker_text()? {
         Some((origin, broker)) => (Some(origin), Some(broker)),
         None => (None, settings.broker),

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub(super) struct QueueFile {
 /// A file beside which others may work.
 struct Disk {
     path: PathBuf,
+    /// Which file was there when it was opened.
+    id: Option<(u64, u64)>,
     /// Held while something is written. SQLite would poll for its own.
     turn: File,
 }
@@ -123,7 +125,11 @@ impl QueueFile {
         let connection = Connection::open(&path).map_err(|error| refuse(error.to_string()))?;
         let mut file = Self {
             connection,
-            disk: Some(Disk { path, turn }),
+            disk: Some(Disk {
+                id: id(&path),
+                path,
+                turn,
+            }),
         };
         match file.prepare() {
             Ok(None) => Ok(file),
@@ -167,6 +173,13 @@ impl QueueFile {
     /// The path, if it is on disk.
     pub(super) fn path(&self) -> Option<&Path> {
         self.disk.as_ref().map(|disk| disk.path.as_path())
+    }
+
+    /// Whether another file is at the path now, or none: what is written here then
+    /// nobody will read.
+    pub(super) fn is_gone(&self) -> bool {
+        let disk = self.disk.as_ref();
+        disk.is_some_and(|disk| id(&disk.path) != disk.id)
     }
 
     /// What was committed is on disk once this log is.
@@ -219,6 +232,12 @@ impl QueueFile {
     pub(super) const fn read(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Tells a file from one that has taken its path.
+fn id(path: &Path) -> Option<(u64, u64)> {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.dev(), data.ino()))
 }
 
 /// Whether waiting may cure an error.

@@ -207,44 +207,49 @@ fn count(file: &Connection, sql: &str, of: impl rusqlite::Params) -> Result<u64>
     Ok(count.cast_unsigned())
 }
 
-/// What is in each queue. `now` tells in which queue of a delay something would be.
+/// What is in each queue, at one moment: also in queues of tasks that the topology
+/// does not know. `now` tells in which queue of a delay something would be.
 pub(super) fn depths(file: &Connection, topology: &Topology, now: i64) -> Result<Vec<Depth>> {
+    let known = kept(topology, results(file, topology)?);
     let mut depths = Vec::new();
-    for queue in kept(topology, results(file, topology)?) {
-        let id = found(file, &queue.name)?.map(|(id, ..)| id);
-        let of = |sql| id.map(|id| count(file, sql, [id])).transpose();
-        // What is due is moved once somebody takes it.
-        let due = "SELECT count(*) FROM delayed WHERE due_at <= ?1 AND queue = ?2";
-        let due = count(file, due, (now, &queue.name))?;
-        depths.push(Depth {
-            ready: of("SELECT count(*) FROM waiting WHERE queue = ?1")?.map(|ready| ready + due),
-            unacked: of("SELECT count(*) FROM lease WHERE queue = ?1")?,
-            consumers: of("SELECT count(*) FROM consumer WHERE queue = ?1")?,
-            queue: queue.name,
-        });
+    for queue in known.into_iter().map(|queue| queue.name) {
+        depths.push(depth(file, queue, now)?);
     }
-    let names: Vec<_> = topology
-        .task_queues()
-        .iter()
-        .map(|q| topology.queue(q))
-        .collect();
+    let mut others = file.prepare_cached("SELECT name FROM queue WHERE owner IS NULL")?;
+    let others = others.query_map((), |row| row.get::<_, String>(0))?;
+    for queue in others.collect::<Result<Vec<_>>>()? {
+        let is_new = depths.iter().all(|depth| depth.queue != queue);
+        if is_new && topology.namespace().owns(&queue) {
+            depths.push(depth(file, queue, now)?);
+        }
+    }
     for (level, queue) in topology.delays().into_iter().enumerate() {
         let (from, to) = (now + (1_000 << level), now + (2_000 << level));
         let from = if level == 0 { now + 1 } else { from };
-        let mut ready = 0;
-        for name in &names {
-            let sql =
-                "SELECT count(*) FROM delayed WHERE due_at >= ?1 AND due_at < ?2 AND queue = ?3";
-            ready += count(file, sql, (from, to, name))?;
-        }
+        let sql = "SELECT count(*) FROM delayed \
+                   WHERE due_at >= ?1 AND due_at < ?2 AND dead_letters = ?3";
         depths.push(Depth {
             queue,
-            ready: Some(ready),
+            ready: Some(count(file, sql, (from, to, topology.dead()))?),
             unacked: Some(0),
             consumers: Some(0),
         });
     }
     Ok(depths)
+}
+
+fn depth(file: &Connection, queue: String, now: i64) -> Result<Depth> {
+    let id = found(file, &queue)?.map(|(id, ..)| id);
+    let of = |sql| id.map(|id| count(file, sql, [id])).transpose();
+    // What is due is moved once somebody takes it.
+    let due = "SELECT count(*) FROM delayed WHERE due_at <= ?1 AND queue = ?2";
+    let due = count(file, due, (now, &queue))?;
+    Ok(Depth {
+        ready: of("SELECT count(*) FROM waiting WHERE queue = ?1")?.map(|ready| ready + due),
+        unacked: of("SELECT count(*) FROM lease WHERE queue = ?1")?,
+        consumers: of("SELECT count(*) FROM consumer WHERE queue = ?1")?,
+        queue,
+    })
 }
 
 /// Deletes the queues of a topology, with what is in them.

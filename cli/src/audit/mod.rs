@@ -44,7 +44,7 @@ proved: every task has an answer in the store. on-the-way: a queue may hold what
 is missing. open: the batch is not sealed. unknown: no queue is seen to hold it,
 but what is unacked cannot be seen; RabbitMQ's management API tells that. lost:
 every queue is known to be empty; the rows are named. That takes a minute and a
-half. Tasks outside batches are in the books from their first record on. A row number
+half, but on the embedded broker none. Tasks outside batches are in the books from their first record on. A row number
 is the number of the line in the file; a rejected line has no task.
 
 Exit status: 0 proved, 1 lost, 3 unknown, 4 on the way or open.

@@ -32,6 +32,9 @@
 //! What came to the store meanwhile is not missing: the caller reads the store
 //! again after the search, and calls lost only what did not change.
 //!
+//! The embedded broker tells of all its queues at one moment, and of what is unacked
+//! too: there one look is enough.
+//!
 //! # Failure
 //!
 //! What cannot be looked at, or not often enough, or is not `running`, makes
@@ -80,6 +83,9 @@ struct TooSlow;
 impl Search<'_> {
     /// Looks once: what holds messages now, if anything does.
     pub(crate) async fn glance(&self) -> Found {
+        if let Some(found) = self.snapshot().await {
+            return found;
+        }
         match (self.ready().await, self.all().await) {
             (Found::Holding(mut ready), Found::Holding(all)) => {
                 // Newer, but only what is ready: the larger number is nearer.
@@ -98,12 +104,26 @@ impl Search<'_> {
     /// Looks until it is sure that there is nothing, or finds something. Takes
     /// [`LOOKS`] times `age`, and a second.
     pub(crate) async fn exhaust(&self) -> Found {
+        if let Some(found) = self.snapshot().await {
+            return found;
+        }
         for _ in 0..TRIES_MAX {
             if let Ok(found) = self.watch().await {
                 return found;
             }
         }
         Found::Unknown("the broker answers too slowly to be sure".to_owned())
+    }
+
+    /// All that is in all queues at one moment, of a broker that tells what is
+    /// unacked: the embedded one, which needs no second look.
+    async fn snapshot(&self) -> Option<Found> {
+        let depths = self.link.broker.depths().await.ok()?;
+        let mut counts = Vec::with_capacity(depths.len());
+        for depth in depths {
+            counts.push((depth.queue, Some(depth.ready? + depth.unacked?)));
+        }
+        Some(found(counts, "is not counted"))
     }
 
     async fn watch(&self) -> Result<Found, TooSlow> {

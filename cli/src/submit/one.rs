@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::pin::pin;
 use std::time::Duration;
 
 use homing_producer::{Producer, Reply, WaitError, new_task_id};
@@ -20,6 +21,9 @@ use crate::which::now;
 
 /// How long a reply may take. Whoever waits longer asks the store.
 const REPLY_TIME_MAX: Duration = Duration::from_hours(24 * 365);
+
+/// Whoever waits this long is told where to look.
+const HINT_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 struct Submitted {
@@ -47,7 +51,21 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
     let reply = reply.map_err(submit_trouble(&link, &again))?;
     let waiting = outcome(reply, kind.as_str(), settings, &mut output, talk);
+    let waiting = with_hint(waiting, kind.as_str(), talk);
     wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
+}
+
+/// Waits, and after a while says where to look.
+async fn with_hint<T>(waiting: impl Future<Output = T>, kind: &str, talk: Talk) -> T {
+    let mut waiting = pin!(waiting);
+    tokio::select! {
+        ended = &mut waiting => return ended,
+        () = tokio::time::sleep(HINT_AFTER) => {}
+    }
+    talk.say(format!(
+        "no outcome yet; `homing queues` shows what waits: for a worker, or for one that knows `{kind}`"
+    ));
+    waiting.await
 }
 
 /// How to submit the task again, so that it stays one.

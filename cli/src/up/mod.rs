@@ -167,6 +167,11 @@ fn broker(settings: &Settings) -> Result<(Setting<BrokerUrl>, Option<Claim>), Tr
 pub(crate) fn not_working(error: &RunError, link: &Link) -> Trouble {
     match error {
         RunError::Broker(error) => link.trouble(error),
+        RunError::ConsumerEnded { .. } | RunError::PublisherEnded => {
+            Trouble::new(Exit::Unreachable, homing_protocol::chain(error))
+                .from(link.origin())
+                .fix("the lines above say why; start it again")
+        }
         other => Trouble::new(Exit::Config, homing_protocol::chain(other))
             .fix("homing up --help says what may be set"),
     }

@@ -75,11 +75,18 @@ async fn no_process_of_a_chaos_that_is_killed_lives_on() {
     let world = World::start().await;
     let mut chaos = world.start_program("chaos", HOMING, &["chaos", "--for", "1h"]);
     let namespace = started(&chaos).await;
-    let victim = eventually("one is paused", async || {
-        let (id, _) = members(&namespace).pop()?;
-        kill_process(id, Signal::STOP).ok()
-    });
-    victim.await;
+    // Whoever takes tasks has asked the system to end it with its parent.
+    let queues = ["queues", "--json", "--namespace", &namespace];
+    let tasks = format!("{namespace}.tasks");
+    let all_take = async || {
+        let lines = world.homing(&queues).await.json();
+        let line = lines.iter().find(|line| line["queue"] == tasks.as_str())?;
+        (line["consumers"].as_u64() == Some(3)).then_some(())
+    };
+    eventually("all workers take tasks", all_take).await;
+    let is_worker = |(_, line): &(Pid, String)| line.contains("chaos-worker");
+    let victim = members(&namespace).into_iter().find(is_worker);
+    kill_process(victim.unwrap().0, Signal::STOP).unwrap();
 
     chaos.kill().await;
 

@@ -5,7 +5,7 @@ use homing_broker::{Broker as _, Embedded};
 use homing_protocol::Status;
 use homing_protocol::topology::Topology;
 use homing_tests::kind::{Echo, Gate};
-use homing_tests::{HOMING, Pipeline, SmallDisk, World};
+use homing_tests::{HOMING, Pipeline, SmallDisk, World, eventually};
 
 /// A pipeline on a file of its own.
 async fn pipeline(worker: &[&str]) -> Pipeline {
@@ -98,6 +98,40 @@ async fn a_process_that_is_stopped_within_a_write_is_an_error_to_others_and_cost
         assert_eq!(pipeline.world.journal().began(*id), 1);
     }
     assert_eq!(second.stop().await, 0);
+}
+
+#[tokio::test]
+async fn an_audit_sees_at_once_what_waits_is_held_or_is_lost() {
+    let world = World::start_at("sqlite:").await;
+    let collector = world.collector("collector").await;
+    let rows = "{\"n\":1}\n{\"n\":2}\n";
+    let submit = ["submit", "test.echo", "--rows", "-", "--batch", "night"];
+    let said = world.homing_with(&submit, rows).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let audit = ["audit", "--batch", "night"];
+    let audited = async |code: i32| {
+        let look = async || (world.homing(&audit).await.code == code).then_some(());
+        eventually(&format!("the audit answers {code}"), look).await;
+    };
+
+    audited(4).await;
+    world.broker().delete().await.unwrap();
+    world.broker().apply().await.unwrap();
+
+    audited(1).await;
+    assert_eq!(collector.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_under_a_process_ends_it_with_a_word() {
+    let world = World::start_at("sqlite:").await;
+    let mut up = world.start_program_with("up", HOMING, &["up", "--demo"], &NOTHING);
+    up.says("takes demo.").await;
+
+    std::fs::remove_file(world.dir.join("homing-queue.db")).unwrap();
+
+    up.says("moved, deleted or replaced while in use").await;
+    assert_eq!(up.ended().await, 69);
 }
 
 #[tokio::test]

@@ -184,6 +184,14 @@ impl Engine {
             }
             burst.drain(..).for_each(|event| self.take(event));
             self.step();
+            if self.file.is_gone() {
+                tracing::error!(
+                    "{} is given up: its file was moved, deleted or replaced while in use; what \
+                     waited in it is in no queue any more",
+                    self.place
+                );
+                return;
+            }
             if self.disk.has_failed() {
                 // What was committed may not be on disk, and what follows it in the
                 // log then neither.
