@@ -40,6 +40,7 @@ pub(crate) enum Form {
 pub(crate) struct Output {
     form: Form,
     layout: Option<Layout>,
+    talk: Talk,
 }
 
 impl Output {
@@ -52,7 +53,11 @@ impl Output {
             },
             false => Form::Plain,
         };
-        Self { form, layout: None }
+        Self {
+            form,
+            layout: None,
+            talk: Talk::new(settings),
+        }
     }
 
     pub(crate) const fn form(&self) -> Form {
@@ -76,9 +81,17 @@ impl Output {
                     return Ok(());
                 }
                 let rows: Vec<_> = lines.iter().map(Line::cells).collect();
+                let (width, is_first) = (terminal_width(), self.layout.is_none());
                 let layout = self.layout.get_or_insert(Layout::new(L::COLUMNS));
-                let text = layout.lines(&rows, terminal_width(), coloured);
-                self.raw(&format!("{text}\n"))
+                let text = layout.lines(&rows, width, coloured);
+                let left_out = layout.left_out(width).join(", ");
+                self.raw(&format!("{text}\n"))?;
+                if is_first && !left_out.is_empty() {
+                    self.talk.say(format!(
+                        "no room for {left_out}: a wider terminal has it, and --json"
+                    ));
+                }
+                Ok(())
             }
         }
     }

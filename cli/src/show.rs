@@ -14,6 +14,7 @@ use crate::record_line::{RecordLine, Said};
 use crate::settings::Settings;
 use crate::time::{full, local, span};
 use crate::trouble::Trouble;
+use crate::which::parse_task;
 
 const EXAMPLES: &str = "\
 Exit status: 0 it is stored, whatever its status; 5 nothing is stored of it.
@@ -27,6 +28,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ShowArgs {
     /// The task's id
+    #[arg(value_parser = parse_task)]
     id: TaskId,
 }
 

@@ -128,6 +128,12 @@ impl Layout {
         table.trim_fmt()
     }
 
+    /// The names of the columns for which `width` had no room.
+    pub(crate) fn left_out(&self, width: u16) -> Vec<&'static str> {
+        let left_out = self.columns.iter().skip(self.fitting(width));
+        left_out.map(|(name, _)| *name).collect()
+    }
+
     fn widen(&mut self, rows: &[Vec<Cell>]) {
         let mut table = bare(false);
         table.add_row(self.columns.iter().map(|(name, _)| *name));

@@ -84,7 +84,10 @@ impl Trouble {
     pub(crate) fn file(verb: &str, path: &str, error: &io::Error) -> Self {
         let cause = plain_cause(error);
         let trouble = Self::new(Exit::Usage, format!("cannot {verb} {path}: {cause}"));
-        trouble.fix("name a file that this user may read and write")
+        trouble.fix(match error.kind() {
+            io::ErrorKind::NotFound => "name one that is there, from the folder you are in",
+            _ => "name a file that this user may read and write",
+        })
     }
 
     /// The broker cannot be used.

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::stop::Stop;
 use crate::time::{grouped, parse_duration};
 use crate::trouble::Trouble;
-use crate::which::quoted;
+use crate::which::{parse_task, quoted};
 
 const EXAMPLES: &str = "\
 stdout: of tasks, each output as one line of JSON; of a batch, one line with its
@@ -33,6 +33,7 @@ pub(crate) struct WaitArgs {
     /// The tasks' ids
     #[arg(
         value_name = "ID",
+        value_parser = parse_task,
         required_unless_present = "batch",
         conflicts_with = "batch"
     )]

@@ -2,12 +2,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use homing_protocol::{Status, Timestamp};
+use homing_protocol::{Status, TaskId, Timestamp};
 use homing_store::{Batch, BatchRef, Filter, KindPattern, Store};
 
 use crate::exit::Exit;
 use crate::time::parse_duration;
 use crate::trouble::Trouble;
+
+/// Reads the id of a task.
+pub(crate) fn parse_task(text: &str) -> Result<TaskId, String> {
+    text.parse().map_err(|_| {
+        "it is no id of a task; one looks like 01a1fc9a-6cd9-8000-8005-f6440c6a3056".to_owned()
+    })
+}
 
 /// Which outcomes are wanted; all that are given must hold.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -33,7 +33,7 @@ use crate::pace::Rate;
 use crate::settings::{Link, Settings};
 use crate::time::{parse_duration, parse_point, span};
 use crate::trouble::Trouble;
-use crate::which::now;
+use crate::which::{now, parse_task};
 
 /// The longest delay: a leap year.
 const DELAY_MAX: Duration = Duration::from_hours(24 * 366);
@@ -192,7 +192,12 @@ struct Each {
     key: Option<String>,
 
     /// The task of this id: submitted twice, stored once
-    #[arg(long, value_name = "ID", conflicts_with_all = ["rows", "key"])]
+    #[arg(
+        long,
+        value_name = "ID",
+        value_parser = parse_task,
+        conflicts_with_all = ["rows", "key"]
+    )]
     id: Option<TaskId>,
 }
 
