@@ -118,6 +118,18 @@ pub enum Source {
     Quarantine,
 }
 
+impl Source {
+    /// The full name of its queue.
+    fn queue(&self, topology: &Topology) -> String {
+        match self {
+            Self::Tasks(queue) => topology.queue(queue),
+            Self::Results(number) => topology.results_queue(*number),
+            Self::Dead => topology.dead(),
+            Self::Quarantine => topology.quarantine(),
+        }
+    }
+}
+
 /// How long the first connection of a link may take. Later ones wait for ever.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Patience {

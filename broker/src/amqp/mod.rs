@@ -66,15 +66,6 @@ impl Rabbit {
         (url.place(), url.user.clone())
     }
 
-    fn queue(&self, source: &Source) -> String {
-        match source {
-            Source::Tasks(queue) => self.topology.queue(queue),
-            Source::Results(number) => self.topology.results_queue(*number),
-            Source::Dead => self.topology.dead(),
-            Source::Quarantine => self.topology.quarantine(),
-        }
-    }
-
     async fn ask(&self, job: admin::Job) -> Result<admin::Found, BrokerError> {
         admin::ask(&self.settings, &self.topology, job).await
     }
@@ -116,7 +107,7 @@ impl Broker for Rabbit {
         prefetch: NonZeroU16,
     ) -> BoxFuture<'_, Result<Consumer, BrokerError>> {
         async move {
-            let queue = self.queue(&source);
+            let queue = source.queue(&self.topology);
             let remedy = match source {
                 Source::Tasks(_) => consume::Remedy::Reject,
                 Source::Results(_) | Source::Dead | Source::Quarantine => consume::Remedy::Deliver,
@@ -132,7 +123,7 @@ impl Broker for Rabbit {
 
     fn puller(&self, source: Source) -> BoxFuture<'_, Result<Puller, BrokerError>> {
         async move {
-            let queue = self.queue(&source);
+            let queue = source.queue(&self.topology);
             let purpose = format!("puller of {queue}");
             let (puller, link) = pull::PullLink::new(self.who(), queue);
             link::start(Arc::clone(&self.settings), &purpose, link).await?;

@@ -105,15 +105,14 @@ impl Life {
         self.looked_at = Instant::now();
         self.seen
             .retain(|client, _| others.iter().any(|(id, _)| id == client));
-        let dead = others.into_iter().filter(|(id, life)| {
+        let mut dead = Vec::new();
+        for (client, life) in others {
             let path = self.folder.join(life);
-            !self.lives(*id, &path)
-        });
-        Ok(dead
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect())
+            if !self.lives(client, &path) {
+                dead.push(client);
+            }
+        }
+        Ok(dead)
     }
 
     fn lives(&mut self, client: i64, path: &Path) -> bool {

@@ -113,3 +113,49 @@ fn tell(all: Vec<Waiting>, confirmed: bool) {
         drop(running);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    type Answer = oneshot::Receiver<Result<Confirmed, PublishError>>;
+
+    fn waiting() -> (Vec<Waiting>, Answer) {
+        let room = || Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (confirm, answer) = oneshot::channel();
+        (vec![(confirm, (room(), room()), Arc::new(room()))], answer)
+    }
+
+    /// Whether each of so many is confirmed that wait for `log`.
+    fn confirmed(log: &Path, count: usize) -> Vec<bool> {
+        let (told, tell) = channel();
+        let (log, failed) = (File::open(log).unwrap(), AtomicBool::new(false));
+        let mut answers = Vec::new();
+        for _ in 0..count {
+            let (all, answer) = waiting();
+            told.send(all).unwrap();
+            answers.push(answer);
+        }
+        drop(told);
+        run(&log, &tell, &failed);
+        let is_confirmed = |answer: Answer| answer.blocking_recv().unwrap().is_ok();
+        let confirmed: Vec<_> = answers.into_iter().map(is_confirmed).collect();
+        assert_eq!(failed.load(Ordering::Acquire), confirmed.contains(&false));
+        confirmed
+    }
+
+    #[test]
+    fn what_is_on_disk_is_confirmed_and_on_a_disk_that_fails_nothing_is() {
+        let path = std::env::temp_dir().join(format!("homing-{}-log", std::process::id()));
+        std::fs::write(&path, "log").unwrap();
+
+        assert_eq!(confirmed(&path, 2), [true, true]);
+        // A device that cannot be written through.
+        assert_eq!(confirmed(Path::new("/dev/null"), 2), [false, false]);
+        std::fs::remove_file(path).unwrap();
+    }
+}

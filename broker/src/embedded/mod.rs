@@ -212,15 +212,6 @@ impl Embedded {
         .await
     }
 
-    fn queue(&self, source: &Source) -> String {
-        match source {
-            Source::Tasks(queue) => self.topology.queue(queue),
-            Source::Results(number) => self.topology.results_queue(*number),
-            Source::Dead => self.topology.dead(),
-            Source::Quarantine => self.topology.quarantine(),
-        }
-    }
-
     async fn open_inbox(&self) -> Result<Inbox, BrokerError> {
         let (replies, events) = mpsc::unbounded_channel();
         let unique = format!("reply.{}", crate::mint());
@@ -271,7 +262,7 @@ impl Broker for Embedded {
         prefetch: NonZeroU16,
     ) -> BoxFuture<'_, Result<Consumer, BrokerError>> {
         async move {
-            let queue = self.queue(&source);
+            let queue = source.queue(&self.topology);
             let (consumer, end) = Consumer::new(prefetch);
             self.order(|ready| Order::Consumer { queue, end, ready })
                 .await?;
@@ -282,7 +273,7 @@ impl Broker for Embedded {
 
     fn puller(&self, source: Source) -> BoxFuture<'_, Result<Puller, BrokerError>> {
         async move {
-            let queue = self.queue(&source);
+            let queue = source.queue(&self.topology);
             let (puller, asked, ended) = Puller::new();
             self.order(|ready| Order::Puller {
                 queue,

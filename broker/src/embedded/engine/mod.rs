@@ -10,6 +10,7 @@
 //! A transaction that fails changed nothing, so all that it was to do is kept and
 //! tried again, for as long as publishers have patience.
 
+mod open;
 mod step;
 mod takers;
 mod tell;
@@ -21,22 +22,21 @@ use std::time::{Duration, SystemTime};
 
 use homing_protocol::topology::Topology;
 use tokio::net::UdpSocket;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{spawn, yield_now};
 use tokio::time::{Instant, sleep_until};
 
+use self::open::Opening;
+pub(super) use self::open::Order;
 use self::step::{Effects, Step};
 use super::clients::{self, Bell, Life};
 use super::disk::Disk;
 use super::file::QueueFile;
-use super::links::{Event, Events, Incoming, Key, Outlet, Reader, publishes};
+use super::links::{Event, Incoming, Key, Outlet, Reader};
 use super::messages::Messages;
 use super::queues::{self, Queues};
-use crate::consumer::{Answer, Command, ConsumerEnd, Wish};
+use crate::consumer::{Answer, Command, Wish};
 use crate::error::{BrokerError, PublishError};
-use crate::publisher::Request;
-use crate::puller::Ask;
-use crate::{InboxEvent, Window};
 
 /// How often it is looked whether others live, and whether there is something
 /// that nobody said.
@@ -44,48 +44,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Between tries of a transaction that failed.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
-
-/// What is done once with the file, and told to whoever wants it.
-type Work = Box<dyn FnOnce(&mut QueueFile) + Send>;
-
-/// Told to whoever opens a link.
-type Ready = oneshot::Sender<Result<(), BrokerError>>;
-
-/// What a broker's handle wants.
-pub(super) enum Order {
-    Publisher {
-        window: Window,
-        requests: mpsc::UnboundedReceiver<Request>,
-        running: OwnedSemaphorePermit,
-    },
-    Consumer {
-        queue: String,
-        end: ConsumerEnd,
-        ready: Ready,
-    },
-    Puller {
-        queue: String,
-        asked: mpsc::UnboundedReceiver<Ask>,
-        ended: oneshot::Sender<()>,
-        ready: Ready,
-    },
-    Inbox {
-        address: String,
-        events: mpsc::UnboundedSender<InboxEvent>,
-        ready: Ready,
-    },
-    Work(Work),
-}
-
-/// A reader that is not written down yet.
-struct Opening {
-    key: Key,
-    events: Events,
-    queue: String,
-    prefetch: u32,
-    outlet: Outlet,
-    ready: Ready,
-}
 
 pub(super) struct Engine {
     place: String,
@@ -107,7 +65,7 @@ pub(super) struct Engine {
     look: bool,
     looked_at: Instant,
     next_due: Option<i64>,
-    /// Whether more waits than was taken at once.
+    /// Whether it goes on at once: more waits than was taken, or it begins anew.
     more: bool,
     /// Since a transaction failed.
     failing: bool,
@@ -173,6 +131,7 @@ impl Engine {
         let mut burst = Vec::new();
         loop {
             let wakes_at = self.wakes_at();
+            self.more = false;
             tokio::select! {
                 taken = happens.recv_many(&mut burst, usize::MAX) => if taken == 0 { break },
                 () = sleep_until(wakes_at) => {}
@@ -295,49 +254,6 @@ impl Engine {
         self.look = true;
     }
 
-    fn order(&mut self, order: Order, events: Events) {
-        let key = self.key();
-        let (queue, prefetch, outlet, ready) = match order {
-            Order::Publisher {
-                window,
-                requests,
-                running,
-            } => {
-                spawn(publishes(requests, window.deadline, running, events));
-                return;
-            }
-            Order::Consumer { queue, end, ready } => {
-                let (outlet, prefetch) = Reader::consumer(key, end, &events);
-                (queue, prefetch, outlet, ready)
-            }
-            Order::Puller {
-                queue,
-                asked,
-                ended,
-                ready,
-            } => (queue, 1, Reader::puller(key, asked, ended, &events), ready),
-            Order::Inbox {
-                address,
-                events: replies,
-                ready,
-            } => (address, 0, Reader::inbox(key, replies, &events), ready),
-            Order::Work(work) => {
-                // It finds what was published before it.
-                self.step();
-                work(&mut self.file);
-                return;
-            }
-        };
-        self.opening.push(Opening {
-            key,
-            events,
-            queue,
-            prefetch,
-            outlet,
-            ready,
-        });
-    }
-
     /// Does what is to be done.
     fn step(&mut self) {
         let looks = self.looked_at.elapsed() >= LOOK_EVERY;
@@ -404,9 +320,11 @@ impl Engine {
             };
             self.file.write(|file| step.run(file, &dead))?
         };
-        match effects.is_none {
-            true => self.look = true,
-            false => self.tell(effects),
+        if effects.is_none {
+            (self.look, self.more) = (true, true);
+        } else if !self.file.is_gone() {
+            // What was written into a file that is gone is told to nobody.
+            self.tell(effects);
         }
         Ok(true)
     }

@@ -7,7 +7,7 @@ use homing_protocol::topology::Topology;
 use homing_protocol::{Death, Destination, Message, Received};
 use rusqlite::Connection;
 
-use super::Opening;
+use super::open::Opening;
 use super::takers::{Takers, carried};
 use crate::consumer::Answer;
 use crate::embedded::clients::{self, Load};
@@ -31,20 +31,16 @@ pub(super) struct Effects {
     pub(super) ports: Vec<u16>,
     pub(super) next_due: Option<i64>,
     pub(super) dead: Vec<String>,
-    /// Readers whose queue went, or came again: with its number and theirs.
+    /// The number of this process, if it has another now.
+    pub(super) client: Option<i64>,
+    /// Readers that begin anew, with the numbers of their queue and of theirs, if
+    /// that queue is there: it went or came again, or this process was taken for
+    /// dead.
     pub(super) moved: Vec<(Key, Option<(i64, i64)>)>,
-    pub(super) again: Option<Again>,
     /// Whether nothing was done, because this process is to begin anew.
     pub(super) is_none: bool,
     /// Whether more waits for whoever got something.
     pub(super) more: bool,
-}
-
-/// A process that was taken for dead is another client from then on, with other
-/// consumers: their queues and numbers.
-pub(super) struct Again {
-    pub(super) client: i64,
-    pub(super) readers: HashMap<Key, Option<(i64, i64)>>,
 }
 
 /// Where a message went.
@@ -80,7 +76,7 @@ impl Step<'_> {
             self.effects.is_none = true;
             return Ok(self.effects);
         }
-        if self.effects.again.is_none() {
+        if self.effects.client.is_none() {
             self.follow(file)?;
         }
         for client in dead {
@@ -94,7 +90,8 @@ impl Step<'_> {
         self.publish(messages)?;
         self.due(messages)?;
         self.open(file)?;
-        if self.stands() {
+        // Whoever begins anew does so before it takes anything.
+        if self.effects.moved.is_empty() {
             self.lease(messages)?;
         }
         self.effects.next_due = messages.next_due()?;
@@ -117,7 +114,6 @@ impl Step<'_> {
             return Ok(false);
         }
         let client = clients::register(file, self.life.unwrap_or_default(), self.port)?;
-        let mut readers = HashMap::new();
         for reader in self.readers.values() {
             let queue = match reader.is_inbox() {
                 true => Some(queues::add_inbox(file, &reader.queue_name, client)?),
@@ -125,16 +121,11 @@ impl Step<'_> {
             };
             let subscribe = |queue| Ok((queue, clients::subscribe(file, client, queue)?));
             let consumer: rusqlite::Result<Option<_>> = queue.map(subscribe).transpose();
-            readers.insert(reader.key, consumer?);
+            self.effects.moved.push((reader.key, consumer?));
         }
         self.client = Some(client);
-        self.effects.again = Some(Again { client, readers });
+        self.effects.client = Some(client);
         Ok(true)
-    }
-
-    /// Whether the readers are as they were before.
-    fn stands(&self) -> bool {
-        self.effects.again.is_none() && self.effects.moved.is_empty()
     }
 
     /// Looks for readers whose queue is not there any more, or is there again.
@@ -235,58 +226,61 @@ impl Step<'_> {
     }
 
     fn publish(&mut self, messages: Messages<'_>) -> rusqlite::Result<()> {
-        // Whoever was taken for dead begins anew before it takes anything.
+        // As for leases.
         let none = BTreeMap::new();
-        let readers = if self.stands() { self.readers } else { &none };
+        let readers = match self.effects.moved.is_empty() {
+            true => self.readers,
+            false => &none,
+        };
         let mut takers = Takers::new(readers, self.client.unwrap_or(0));
         for incoming in self.incoming {
             crash_point(Point::LinkBeforeWrite);
-            let message = &incoming.request.message;
-            let (exchange, routing_key) = self.topology.route(&message.destination);
-            let way = if let Destination::Delayed { queue, secs } = &message.destination {
-                let (exchange, delay) = (self.topology.due(), exchange);
-                let deaths = vec![self.death("expired", delay)];
-                let (queue, dead) = (self.topology.queue(queue), self.topology.dead());
-                if self.queues.named(&dead).is_none() {
-                    Way::None
-                } else {
-                    let id = self.add(messages, message, exchange, routing_key, deaths)?;
-                    let due_at = self.now + i64::from(*secs) * 1_000;
-                    messages.delay(id, due_at, &queue, &dead)?;
-                    if let Some(queue) = self.queues.named(&queue) {
-                        // Whoever takes from it waits for when it is due.
-                        self.filled(queue);
-                    }
-                    Way::Kept
-                }
-            } else {
-                let route = (&*exchange, &*routing_key);
-                let leads = self.queues.lead(self.topology, &message.destination, route);
-                match leads {
-                    None => Way::None,
-                    Some(queue) => {
-                        let taker = takers.next(messages, queue, message)?;
-                        let add = || self.add(messages, message, exchange, routing_key, Vec::new());
-                        match taker {
-                            // A reply is nobody's once it is here.
-                            Some(reader) if reader.is_inbox() => Way::Leased(reader.key, 0),
-                            Some(reader) => {
-                                let id = add()?;
-                                messages.lease(id, queue, reader.consumer)?;
-                                Way::Leased(reader.key, id)
-                            }
-                            None => {
-                                let id = add()?;
-                                self.fill(messages, id, queue)?;
-                                Way::Kept
-                            }
-                        }
-                    }
-                }
-            };
+            let way = self.way(messages, &mut takers, &incoming.request.message)?;
             self.effects.published.push(way);
         }
         Ok(())
+    }
+
+    /// Puts a message where it is to go.
+    fn way(
+        &mut self,
+        messages: Messages<'_>,
+        takers: &mut Takers<'_>,
+        message: &Message,
+    ) -> rusqlite::Result<Way> {
+        let (exchange, routing_key) = self.topology.route(&message.destination);
+        if let Destination::Delayed { queue, secs } = &message.destination {
+            let (queue, dead) = (self.topology.queue(queue), self.topology.dead());
+            if self.queues.named(&dead).is_none() {
+                return Ok(Way::None);
+            }
+            let deaths = vec![self.death("expired", exchange)];
+            let id = self.add(messages, message, self.topology.due(), routing_key, deaths)?;
+            let due_at = self.now + i64::from(*secs) * 1_000;
+            messages.delay(id, due_at, &queue, &dead)?;
+            if let Some(queue) = self.queues.named(&queue) {
+                // Whoever takes from it waits for when it is due.
+                self.filled(queue);
+            }
+            return Ok(Way::Kept);
+        }
+        let route = (&*exchange, &*routing_key);
+        let leads = self.queues.lead(self.topology, &message.destination, route);
+        let Some(queue) = leads else {
+            return Ok(Way::None);
+        };
+        let taker = takers.next(messages, queue, message)?;
+        if let Some(reader) = taker.filter(|reader| reader.is_inbox()) {
+            // A reply is nobody's once it is here.
+            return Ok(Way::Leased(reader.key, 0));
+        }
+        let id = self.add(messages, message, exchange, routing_key, Vec::new())?;
+        let Some(reader) = taker else {
+            self.fill(messages, id, queue)?;
+            return Ok(Way::Kept);
+        };
+        messages.lease(id, queue, reader.consumer)?;
+        Ok(Way::Leased(reader.key, id))
     }
 
     fn add(

@@ -3,13 +3,12 @@
 use homing_faults::{Point, crash_point};
 use homing_protocol::Received;
 
+use super::Engine;
 use super::step::{Effects, Way};
-use super::{Engine, Opening};
-use crate::consumer::Wish;
 use crate::embedded::disk::Waiting;
-use crate::embedded::links::{Incoming, Key, Outlet, Reader};
+use crate::embedded::links::{Incoming, Key, Outlet};
 use crate::embedded::queues;
-use crate::error::{BrokerError, PublishError};
+use crate::error::PublishError;
 use crate::publisher::Request;
 use crate::puller::Ask;
 
@@ -23,17 +22,7 @@ impl Engine {
         self.more = effects.more;
         self.look |= effects.more;
         self.next_due = effects.next_due;
-        if let Some(again) = effects.again {
-            self.client = Some(again.client);
-            self.look = true;
-            for (key, moved) in again.readers {
-                if let Some(reader) = self.readers.get_mut(&key) {
-                    reader.gone = moved.is_none();
-                    let (queue, consumer) = moved.unwrap_or_default();
-                    reader.lost(queue, consumer);
-                }
-            }
-        }
+        self.client = effects.client.or(self.client);
         for (key, moved) in effects.moved {
             self.moved(key, moved);
         }
@@ -77,13 +66,14 @@ impl Engine {
             return;
         };
         self.look = true;
-        reader.gone = moved.is_none();
+        let was_gone = std::mem::replace(&mut reader.gone, moved.is_none());
         let (queue, consumer) = moved.unwrap_or_default();
         reader.lost(queue, consumer);
         let (place, name) = (&self.place, &reader.queue_name);
-        match moved {
-            None => tracing::warn!("waiting for {place}: the queue is gone: {name}"),
-            Some(_) => tracing::info!("queue {name} is there again at {place}"),
+        match (was_gone, reader.gone) {
+            (false, true) => tracing::warn!("waiting for {place}: the queue is gone: {name}"),
+            (true, false) => tracing::info!("queue {name} is there again at {place}"),
+            _ => {}
         }
     }
 
@@ -128,30 +118,6 @@ impl Engine {
             }
         }
         confirmed.push((confirm, room, _running));
-    }
-
-    fn opened(&mut self, opening: Opening, opened: Result<(i64, i64), ()>) {
-        let Opening {
-            key,
-            events,
-            queue,
-            prefetch,
-            outlet,
-            ready,
-        } = opening;
-        let Ok((id, consumer)) = opened else {
-            let place = self.place.clone();
-            let what = format!("queue `{queue}`");
-            let _gone = ready.send(Err(BrokerError::Missing { place, what }));
-            return;
-        };
-        let mut reader = Reader::new(key, (id, queue), consumer, prefetch, outlet, &events);
-        if ready.send(Ok(())).is_err() {
-            // Whoever gave up has dropped its handle, maybe before there was a reader.
-            reader.wish = Wish::Stop;
-        }
-        self.readers.insert(key, reader);
-        self.look = true;
     }
 
     /// Answers a puller that asks how many wait, or for one where there is none.
