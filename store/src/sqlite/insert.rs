@@ -1,23 +1,64 @@
 //! The statements that put reports and batch records into their tables.
 
 use homing_protocol::{BatchEvent, BatchRecord, ContentType, IdSum, Report, Timestamp, to_json};
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Connection, Statement, ToSql, params};
 
 use super::columns::integer;
 use super::fault::Answer;
 
-pub(super) const INSERT_TASK: &str = "
-    INSERT INTO tasks (position, stored_at, task, run, kind, status, attempt, attempts_max,
-        attempt_id, digest, queue, batch, \"row\", correlation_id, submitted_at, started_at,
-        waited_ms, run_us, worker, content_type, error, reason, retry_at, error_data, payload,
-        output, output_derived, newest)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-        ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)
-    ON CONFLICT (task, run) DO NOTHING";
+/// The columns of a row of `tasks`.
+const TASK: [&str; 28] = [
+    "position",
+    "stored_at",
+    "task",
+    "run",
+    "kind",
+    "status",
+    "attempt",
+    "attempts_max",
+    "attempt_id",
+    "digest",
+    "queue",
+    "batch",
+    "\"row\"",
+    "correlation_id",
+    "submitted_at",
+    "started_at",
+    "waited_ms",
+    "run_us",
+    "worker",
+    "content_type",
+    "error",
+    "reason",
+    "retry_at",
+    "error_data",
+    "payload",
+    "output",
+    "output_derived",
+    "newest",
+];
 
-pub(super) const INSERT_LOG: &str = "
-    INSERT INTO log (position, stored_at, task, run, status, attempt)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+/// The columns of a row of the log.
+const LOG: [&str; 6] = ["position", "stored_at", "task", "run", "status", "attempt"];
+
+/// Inserts so many runs that nothing is stored of.
+pub(super) fn task_sql(rows: usize) -> String {
+    format!(
+        "{} ON CONFLICT (task, run) DO NOTHING",
+        insert_sql("tasks", &TASK, rows)
+    )
+}
+
+/// Inserts so many entries into the log.
+pub(super) fn log_sql(rows: usize) -> String {
+    insert_sql("log", &LOG, rows)
+}
+
+fn insert_sql(table: &str, columns: &[&str], rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+    let (columns, rows) = (columns.join(", "), vec![row; rows].join(", "));
+    format!("INSERT INTO {table} ({columns}) VALUES {rows}")
+}
 
 const INSERT_ATTEMPT: &str = "
     INSERT INTO attempts (task, run, attempt_id, status, attempt, late, stored_at, attempts_max,
@@ -58,40 +99,85 @@ pub(super) struct Row<'a> {
     pub(super) newest: bool,
 }
 
-/// Inserts the row of a run. Answers false if there is one.
-pub(super) fn task(statement: &mut Statement<'_>, row: &Row<'_>) -> Answer<bool> {
+/// A change of a run, and the number of the attempt that is behind it.
+pub(super) struct LogEntry<'a> {
+    pub(super) row: &'a Row<'a>,
+    pub(super) attempt: Option<i64>,
+}
+
+/// Inserts rows of runs, by a statement for as many. Answers how many of them nothing
+/// was stored of.
+pub(super) fn tasks(statement: &mut Statement<'_>, rows: &[Row<'_>]) -> Answer<usize> {
+    let mut values = Values::of(statement);
+    rows.iter().try_for_each(|row| task(&mut values, row))?;
+    Ok(statement.raw_execute()?)
+}
+
+fn task(values: &mut Values<'_, '_>, row: &Row<'_>) -> Answer<()> {
     let report = row.report;
-    let changed = statement.execute(params![
-        row.position,
-        row.stored_at.as_ms(),
-        report.task.as_bytes(),
-        report.run.get(),
-        report.kind,
-        report.status.as_str(),
-        report.attempt,
-        report.attempts_max,
-        report.attempt_id.as_ref().map(|id| &id.as_bytes()[..]),
-        report.digest.as_bytes(),
-        report.queue,
-        report.batch.as_ref().map(|id| &id.as_bytes()[..]),
-        report.row.map(integer),
-        report.correlation_id,
-        report.submitted_at.as_ms(),
-        report.started_at.as_ms(),
-        integer(report.waited_ms),
-        integer(report.run_us),
-        report.worker,
-        report.content_type.as_str(),
-        report.error,
-        report.reason.map(|reason| reason.as_str()),
-        report.retry_at.map(Timestamp::as_ms),
-        report.error_data.as_deref(),
-        report.payload.as_deref(),
-        report.output.as_deref(),
-        derived(report),
-        row.newest,
-    ])?;
-    Ok(changed > 0)
+    values.bind(row.position)?;
+    values.bind(row.stored_at.as_ms())?;
+    values.bind(report.task.as_bytes())?;
+    values.bind(report.run.get())?;
+    values.bind(&report.kind)?;
+    values.bind(report.status.as_str())?;
+    values.bind(report.attempt)?;
+    values.bind(report.attempts_max)?;
+    values.bind(report.attempt_id.as_ref().map(|id| &id.as_bytes()[..]))?;
+    values.bind(report.digest.as_bytes())?;
+    values.bind(&report.queue)?;
+    values.bind(report.batch.as_ref().map(|id| &id.as_bytes()[..]))?;
+    values.bind(report.row.map(integer))?;
+    values.bind(&report.correlation_id)?;
+    values.bind(report.submitted_at.as_ms())?;
+    values.bind(report.started_at.as_ms())?;
+    values.bind(integer(report.waited_ms))?;
+    values.bind(integer(report.run_us))?;
+    values.bind(&report.worker)?;
+    values.bind(report.content_type.as_str())?;
+    values.bind(&report.error)?;
+    values.bind(report.reason.map(|reason| reason.as_str()))?;
+    values.bind(report.retry_at.map(Timestamp::as_ms))?;
+    values.bind(report.error_data.as_deref())?;
+    values.bind(report.payload.as_deref())?;
+    values.bind(report.output.as_deref())?;
+    values.bind(derived(report))?;
+    values.bind(row.newest)
+}
+
+/// Inserts entries into the log, by a statement for as many.
+pub(super) fn log(statement: &mut Statement<'_>, entries: &[LogEntry<'_>]) -> Answer<()> {
+    let mut values = Values::of(statement);
+    for LogEntry { row, attempt } in entries {
+        values.bind(row.position)?;
+        values.bind(row.stored_at.as_ms())?;
+        values.bind(row.report.task.as_bytes())?;
+        values.bind(row.report.run.get())?;
+        values.bind(row.report.status.as_str())?;
+        values.bind(*attempt)?;
+    }
+    statement.raw_execute()?;
+    Ok(())
+}
+
+/// The parameters of a statement, one after the other.
+struct Values<'s, 'c> {
+    statement: &'s mut Statement<'c>,
+    bound: usize,
+}
+
+impl<'s, 'c> Values<'s, 'c> {
+    const fn of(statement: &'s mut Statement<'c>) -> Self {
+        Self {
+            statement,
+            bound: 0,
+        }
+    }
+
+    fn bind(&mut self, value: impl ToSql) -> Answer<()> {
+        self.bound += 1;
+        Ok(self.statement.raw_bind_parameter(self.bound, value)?)
+    }
 }
 
 /// Stores `report` as an attempt, and answers its number.

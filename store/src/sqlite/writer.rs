@@ -108,7 +108,7 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(immediate)?;
         crash_point(Point::StoreBegun);
         let mut group = Group::new(&transaction, now)?;
-        entries.iter().try_for_each(|entry| group.write(entry))?;
+        group.write(entries)?;
         group.finish()?;
         crash_point(Point::StoreBeforeCommit);
         transaction.commit()?;

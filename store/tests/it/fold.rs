@@ -16,6 +16,7 @@ crate::fixture::claims! {
     another_payload_with_the_same_id_is_a_conflict_and_stays_beside,
     a_later_run_is_the_one_that_counts_in_whatever_order_they_come,
     whatever_is_reported_is_stored_and_counted,
+    a_group_comes_to_the_same_as_its_reports_one_by_one,
 }
 
 fn statuses(reports: impl IntoIterator<Item = Report>) -> Vec<Status> {
@@ -315,4 +316,52 @@ fn stored_and_counted(on: On, reports: Vec<Report>) -> Result<(), TestCaseError>
         prop_assert!(written, "{record:?}");
     }
     Ok(())
+}
+
+/// Successes, which are stored several at a time, among them some of tasks of which
+/// something is stored, or that are in the group twice.
+async fn a_group_comes_to_the_same_as_its_reports_one_by_one(on: On) {
+    let mut group: Vec<_> = (1..60).map(|n| report(n, Status::Succeeded)).collect();
+    group[20] = report(3, Status::Succeeded);
+    group[37] = report(36, Status::Succeeded);
+    group[40].digest = Digest::of(b"another payload");
+    let before = [
+        report(1, Status::Succeeded),
+        report(16, Status::Retrying),
+        report(33, Status::Failed),
+        report(41, Status::Succeeded),
+    ];
+    let mut found = Vec::new();
+    for at_once in [group.len(), 1] {
+        let fixture = Fixture::new(on);
+        let mut writer = fixture.writer();
+        write(&mut writer, &before);
+        for reports in group.chunks(at_once) {
+            let entries: Vec<_> = reports.iter().cloned().map(Entry::Report).collect();
+            writer.write(&entries, at(1_000)).unwrap();
+        }
+        let store = fixture.store().await;
+        let log = store.last(&Filter::all(), 100).await.unwrap().records;
+        let log = log
+            .into_iter()
+            .map(|record| (record.report.task, record.report.status));
+        let mut log: Vec<_> = log.collect();
+        log.sort_unstable_by_key(|(task, status)| (*task, *status as u8));
+        let mut tasks = Vec::new();
+        for n in 1..60 {
+            let task = store.task(task(n)).await.unwrap();
+            tasks.push(task.map(|task| {
+                (
+                    task.record.report,
+                    task.attempts.len(),
+                    task.conflicts.len(),
+                )
+            }));
+        }
+        found.push((log, tasks, store.stats(None).await.unwrap()));
+    }
+
+    assert_eq!(found[0], found[1]);
+    // 57 tasks, one of which was tried before.
+    assert_eq!(found[0].0.len(), 58);
 }

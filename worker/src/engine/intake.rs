@@ -73,7 +73,7 @@ pub(super) async fn run(engine: Arc<Engine>, mut consumer: Consumer, queue: Queu
         for delivery in deliveries.drain(..) {
             let (engine, queue) = (Arc::clone(&engine), Arc::clone(&queue));
             let tracker = engine.deliveries.clone();
-            tracker.spawn(engine.take(delivery, queue));
+            tracker.spawn(Box::pin(engine.take(delivery, queue)));
         }
     }
     drop(engine);
@@ -157,8 +157,9 @@ impl Engine {
                 bundle: Some(Arc::clone(&bundle)),
             });
             let engine = Arc::clone(&self);
-            self.deliveries
-                .spawn(async move { engine.attend(task, triage).await });
+            // The runtime moves a future several times before it lets it rest.
+            let attended = Box::pin(async move { engine.attend(task, triage).await });
+            self.deliveries.spawn(attended);
         }
     }
 
