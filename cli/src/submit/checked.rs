@@ -13,7 +13,7 @@ use std::time::Duration;
 use homing_protocol::{KindRecord, Payload};
 
 use super::SubmitArgs;
-use super::input::Input;
+use super::input::{Format, Input};
 use super::rows::{Form, Rejected, Row, Taken};
 use crate::exit::Exit;
 use crate::schema::{self, Check};
@@ -28,6 +28,9 @@ const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 const TOLD_MAX: usize = 3;
 
 const FIX: &str = "correct what does not match, or send it unchecked: --unchecked";
+
+/// Of cells, which are text unless it is said.
+const FIX_CSV: &str = "correct what does not match; what is no text takes --column FIELD=COLUMN:number, :bool or :json; or send it unchecked: --unchecked";
 
 /// What is checked by, if anything, and where it is from.
 struct Known {
@@ -75,10 +78,15 @@ pub(super) async fn rows(
     if !input.is_file {
         return Ok(input.checked(known.check));
     }
+    let fix = match input.format {
+        Format::Csv => FIX_CSV,
+        Format::Ndjson => FIX,
+    };
     let looked = tokio::task::block_in_place(|| look_through(input, &known.check));
     let misfits = looked.map_err(|error| Trouble::file("read", "the rows", &error))?;
     if misfits.count > 0 {
-        return Err(misfits.trouble(&args.kind.to_string(), file, &known.from));
+        let what = misfits.text(args.kind.as_str(), file);
+        return Err(Trouble::new(Exit::Usage, what).from(known.from).fix(fix));
     }
     // Once more as they are sent: the file may have grown since.
     Ok(Input::open(file, &args.many)?.checked(known.check))
@@ -99,10 +107,8 @@ async fn known(args: &SubmitArgs, settings: &Settings) -> Result<Option<Known>, 
         return Ok(None);
     };
     let kind = &record.kind;
-    let from = format!(
-        "its schema, declared by a worker at {}; see it: homing schema {kind}",
-        local(record.at)
-    );
+    let at = local(record.at);
+    let from = format!("its schema (homing schema {kind}), of the worker that started at {at}");
     let check = Check::new(&record.schema).map_err(|problem| {
         Trouble::new(
             Exit::Usage,
@@ -144,7 +150,7 @@ fn look_through(input: Input, check: &Check) -> io::Result<Misfits> {
 }
 
 impl Misfits {
-    fn trouble(&self, kind: &str, file: &Path, from: &str) -> Trouble {
+    fn text(&self, kind: &str, file: &Path) -> String {
         let rows = match self.count {
             1 => "1 row is".to_owned(),
             count => format!("{} rows are", grouped(count)),
@@ -160,7 +166,7 @@ impl Misfits {
         if more > 0 {
             what.push_str(&format!("\n  and {} more", grouped(more)));
         }
-        Trouble::new(Exit::Usage, what).from(from).fix(FIX)
+        what
     }
 }
 
@@ -231,18 +237,12 @@ mod tests {
             told: vec![(2, "x".to_owned()), (17, "y".to_owned())],
         };
 
-        let text = misfits
-            .trouble("a.b", Path::new("rows.ndjson"), "here")
-            .to_string();
-
         assert_eq!(
-            text,
-            "error: 1,204 rows are no `a.b`, and nothing is sent of rows.ndjson\n\
+            misfits.text("a.b", Path::new("rows.ndjson")),
+            "1,204 rows are no `a.b`, and nothing is sent of rows.ndjson\n\
              \x20 line 2        x\n\
              \x20 line 17       y\n\
-             \x20 and 1,202 more\n\
-             \x20 from  here\n\
-             \x20 fix   correct what does not match, or send it unchecked: --unchecked\n"
+             \x20 and 1,202 more"
         );
     }
 }

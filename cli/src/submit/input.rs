@@ -55,6 +55,7 @@ pub(super) struct Input {
     form: Box<dyn Form + Send>,
     limit: Option<NonZeroU64>,
     pub(super) whole: Whole,
+    pub(super) format: Format,
     /// Whether it can be gone through more than once.
     pub(super) is_file: bool,
 }
@@ -92,6 +93,7 @@ impl Input {
             form,
             limit: many.limit,
             whole,
+            format,
             is_file: bytes.is_some(),
         })
     }

@@ -105,14 +105,14 @@ pub(super) fn add(worker: Worker) -> Worker {
         .handler(flaky)
         .blocking_handler(checksum)
         .blocking_handler(words)
-        .schema::<Sleep>(one_field("ms", natural("Milliseconds, up to a minute")))
-        .schema::<Flaky>(one_field("failures", natural("Attempts that are to fail")))
-        .schema::<Checksum>(one_field("path", path()))
-        .schema::<Words>(one_field("path", path()))
+        .schema::<Sleep>(one_field("ms", &natural("Milliseconds, up to a minute")))
+        .schema::<Flaky>(one_field("failures", &natural("Attempts that are to fail")))
+        .schema::<Checksum>(one_field("path", &path()))
+        .schema::<Words>(one_field("path", &path()))
 }
 
 /// What a payload with this field is to match.
-fn one_field(name: &str, field: Value) -> Value {
+fn one_field(name: &str, field: &Value) -> Value {
     json!({ "type": "object", "required": [name], "properties": { name: field } })
 }
 
@@ -231,7 +231,7 @@ mod tests {
                 json!({ "pth": "FILE" }),
             ),
         ] {
-            let schema = Schema::new(&one_field(name, field)).unwrap();
+            let schema = Schema::new(&one_field(name, &field)).unwrap();
             let check = Check::new(&schema).unwrap_or_else(|error| panic!("{error}"));
 
             assert_eq!(check.misfit(right.to_string().as_bytes()), None);
