@@ -15,6 +15,11 @@ use crate::clean::for_terminal;
 /// be resolved against, and that leads nowhere.
 const NAME: &str = "homing:///schema";
 
+/// The stack of a thread that checks. A schema of 64 KiB has room for 2,000 references,
+/// one to the next, each of which takes up to 4 KiB of it, once for every level of a
+/// payload. Only what is used takes memory.
+pub(crate) const STACK_BYTES: usize = 64 << 20;
+
 /// Things that are told of one payload.
 const TOLD_MAX: usize = 3;
 
@@ -34,6 +39,10 @@ impl Check {
     ///
     /// Why nothing can be checked by it.
     pub(crate) fn new(schema: &Schema) -> Result<Self, String> {
+        with_room(|| Self::compile(schema))
+    }
+
+    fn compile(schema: &Schema) -> Result<Self, String> {
         let value: Value = serde_json::from_str(schema.as_str()).map_err(|e| e.to_string())?;
         let mut compiler = Compiler::new();
         compiler.use_loader(Box::new(Elsewhere));
@@ -45,7 +54,8 @@ impl Check {
         Ok(Self { schemas, index })
     }
 
-    /// Where a payload, which is JSON, does not match, and how; `None` if it does.
+    /// Where a payload, which is JSON, does not match, and how; `None` if it does. To
+    /// be called [`with_room`].
     pub(crate) fn misfit(&self, payload: &[u8]) -> Option<String> {
         let value: Value = match serde_json::from_slice(payload) {
             Ok(value) => value,
@@ -54,6 +64,16 @@ impl Check {
         let error = self.schemas.validate(&value, self.index).err()?;
         Some(told(&error))
     }
+}
+
+/// Does `work` on a thread whose stack no schema exhausts.
+pub(crate) fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = builder.spawn_scoped(scope, work);
+        let done = thread.expect("there is room for a thread").join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Fetches nothing.
@@ -124,7 +144,7 @@ mod tests {
 
     fn misfit(schema: &Value, payload: &Value) -> Option<String> {
         let check = check(schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
-        check.misfit(payload.to_string().as_bytes())
+        with_room(|| check.misfit(payload.to_string().as_bytes()))
     }
 
     #[test]
@@ -199,6 +219,23 @@ mod tests {
         assert_eq!(misfit(&tree, &json!({ "a": { "b": {} } })), None);
         assert!(misfit(&tree, &json!({ "a": { "b": 1 } })).is_some());
         assert!(misfit(&json!({ "$ref": "#" }), &json!(1)).is_some());
+    }
+
+    #[test]
+    fn a_schema_that_leads_from_one_reference_to_the_next_takes_no_more_than_there_is() {
+        let to = |next: usize| json!({ "$ref": format!("#/$defs/{next}") });
+        let mut defs: serde_json::Map<_, _> = (0..1_500)
+            .map(|number| (number.to_string(), json!({ "not": to(number + 1) })))
+            .collect();
+        defs.insert("1500".to_owned(), json!({ "items": to(0) }));
+        let schema = json!({ "$defs": defs, "$ref": "#/$defs/0" });
+
+        assert_eq!(misfit(&schema, &json!([[[1]]])), None);
+    }
+
+    #[test]
+    fn a_pattern_that_would_take_too_much_memory_is_refused() {
+        assert!(check(&json!({ "pattern": "((a{1,999}){1,999}){1,999}" })).is_err());
     }
 
     #[test]

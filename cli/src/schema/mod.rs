@@ -2,7 +2,7 @@
 
 mod check;
 
-pub(crate) use self::check::Check;
+pub(crate) use self::check::{Check, STACK_BYTES, with_room};
 
 use std::fs::File;
 use std::io::Read;

@@ -16,7 +16,7 @@ use super::SubmitArgs;
 use super::input::{Format, Input};
 use super::rows::{Form, Rejected, Row, Taken};
 use crate::exit::Exit;
-use crate::schema::{self, Check};
+use crate::schema::{self, Check, with_room};
 use crate::settings::Settings;
 use crate::time::{grouped, local};
 use crate::trouble::Trouble;
@@ -51,7 +51,7 @@ pub(super) async fn one(
     let Some(known) = known(args, settings).await? else {
         return Ok(());
     };
-    let Some(problem) = known.check.misfit(&payload.bytes) else {
+    let Some(problem) = with_room(|| known.check.misfit(&payload.bytes)) else {
         return Ok(());
     };
     let what = format!(
@@ -82,7 +82,7 @@ pub(super) async fn rows(
         Format::Csv => FIX_CSV,
         Format::Ndjson => FIX,
     };
-    let looked = tokio::task::block_in_place(|| look_through(input, &known.check));
+    let looked = tokio::task::block_in_place(|| with_room(|| look_through(input, &known.check)));
     let misfits = looked.map_err(|error| Trouble::file("read", "the rows", &error))?;
     if misfits.count > 0 {
         let what = misfits.text(args.kind.as_str(), file);

@@ -15,7 +15,7 @@ use super::csv::{Csv, HeaderError};
 use super::ndjson::Lines;
 use super::rows::{self, Chunk, Form, Row};
 use crate::exit::Exit;
-use crate::schema::Check;
+use crate::schema::{Check, STACK_BYTES};
 use crate::trouble::Trouble;
 use crate::which::quoted;
 
@@ -124,7 +124,7 @@ impl Input {
 
     /// Begins to read.
     pub(super) fn read(self) -> mpsc::Receiver<io::Result<Chunk>> {
-        rows::read(self.reader, self.form, self.limit)
+        rows::read(self.reader, self.form, self.limit, STACK_BYTES)
     }
 }
 
