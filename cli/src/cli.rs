@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::trouble::Trouble;
 use crate::{
     audit, bench, chaos, collector, completions, context, dead, doctor, help, init, list, man,
-    queues, replay, show, stats, store, submit, tail, topology, up, wait, worker,
+    queues, replay, schema, show, stats, store, submit, tail, topology, up, wait, worker,
 };
 
 /// Typed tasks over RabbitMQ, and a stored outcome for every one of them.
@@ -45,6 +45,7 @@ pub(crate) enum OtherVerb {
     Init(init::InitArgs),
     Collector(collector::CollectorArgs),
     Submit(submit::SubmitArgs),
+    Schema(schema::SchemaArgs),
     Wait(wait::WaitArgs),
     Show(show::ShowArgs),
     Tail(tail::TailArgs),
@@ -108,6 +109,7 @@ impl OtherVerb {
             Self::Init(args) => init::run(&args, settings),
             Self::Collector(args) => collector::run(args, settings).await,
             Self::Submit(args) => submit::run(args, settings).await,
+            Self::Schema(args) => schema::run(args, settings).await,
             Self::Wait(args) => wait::run(args, settings).await,
             Self::Show(args) => show::run(args, settings).await,
             Self::Tail(args) => tail::run(args, settings).await,

@@ -15,6 +15,7 @@ Run:
 
 Submit:
   submit      Submit one task, or one for each row of a file
+  schema      Print the JSON Schema of a kind, or list kinds with one
   wait        Wait until tasks or a batch are done
   show        Show one task: status, attempts, output
 

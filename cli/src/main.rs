@@ -27,6 +27,7 @@ mod pace;
 mod queues;
 mod record_line;
 mod replay;
+mod schema;
 mod settings;
 mod show;
 mod space;

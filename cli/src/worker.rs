@@ -1,13 +1,15 @@
 //! `homing worker`: the stock worker, whose handlers are commands.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use homing_protocol::TaskKind;
 use homing_worker::{BrokerArgs, LogArgs, LogFormat, RunArgs, Worker, WorkerArgs};
+use serde_json::Value;
 
 use crate::settings::Settings;
-use crate::telemetry;
 use crate::trouble::Trouble;
+use crate::{schema, telemetry};
 
 const ABOUT: &str = "\
 Run tasks
@@ -25,7 +27,8 @@ end of its stderr is kept with the attempt.
 
 Examples:
   homing worker --run text.words='jq -r .text | wc -w'
-  homing worker --run image.thumb=./thumb --processes 4 --concurrency 2";
+  homing worker --run image.thumb=./thumb --processes 4 --concurrency 2
+  homing worker --run image.thumb=./thumb --schema image.thumb=thumb.json";
 
 /// Run tasks
 #[derive(Debug, clap::Args)]
@@ -40,6 +43,15 @@ pub(crate) struct StockWorkerArgs {
     )]
     commands: Vec<(TaskKind, String)>,
 
+    /// What the payloads of KIND are to match, as JSON Schema; give it for each kind
+    #[arg(
+        long = "schema",
+        value_name = "KIND=FILE",
+        value_parser = schema,
+        help_heading = "Handlers (typed ones live in a program of your own, with these same flags)"
+    )]
+    schemas: Vec<(TaskKind, PathBuf)>,
+
     #[command(flatten)]
     run: RunArgs,
 }
@@ -51,7 +63,12 @@ pub(crate) struct StockWorkerArgs {
 ///
 /// [`Trouble`]: the context that is named cannot be used.
 pub(crate) fn run(args: StockWorkerArgs, settings: Settings) -> Result<ExitCode, Trouble> {
-    let StockWorkerArgs { commands, run } = args;
+    let StockWorkerArgs {
+        commands,
+        schemas,
+        run,
+    } = args;
+    let schemas = read(&schemas)?;
     let namespace = settings.namespace()?;
     if settings.found_broker()?.is_none() {
         // Says what every verb says of that.
@@ -80,8 +97,31 @@ pub(crate) fn run(args: StockWorkerArgs, settings: Settings) -> Result<ExitCode,
     };
     Ok(homing_worker::worker_main_with(worker_args, async || {
         let add = |worker: Worker, (kind, command)| worker.command(kind, command);
-        Ok(commands.into_iter().fold(Worker::new(), add))
+        let worker = commands.into_iter().fold(Worker::new(), add);
+        let declare = |worker: Worker, (kind, schema): (_, Value)| worker.schema_of(kind, schema);
+        Ok(schemas.into_iter().fold(worker, declare))
     }))
+}
+
+/// The schemas in these files.
+fn read(schemas: &[(TaskKind, PathBuf)]) -> Result<Vec<(TaskKind, Value)>, Trouble> {
+    let read = |(kind, path): &(TaskKind, PathBuf)| {
+        let flag = format!("--schema {kind}={}", path.display());
+        let (schema, _) = schema::read(path, &flag)?;
+        let value = serde_json::from_str(schema.as_str());
+        Ok((kind.clone(), value.map_err(|error| Trouble::bug(&error))?))
+    };
+    schemas.iter().map(read).collect()
+}
+
+/// Reads `KIND=FILE`.
+fn schema(text: &str) -> Result<(TaskKind, PathBuf), String> {
+    let (kind, file) = text
+        .split_once('=')
+        .filter(|(_, file)| !file.is_empty())
+        .ok_or("a kind, `=` and a file belong here")?;
+    let kind = kind.parse::<TaskKind>();
+    Ok((kind.map_err(|error| error.to_string())?, file.into()))
 }
 
 /// Reads `KIND=COMMAND`.

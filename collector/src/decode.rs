@@ -3,15 +3,16 @@
 
 use homing_protocol::topology::Topology;
 use homing_protocol::{
-    BatchRecord, DeadLetter, DecodeError, Destination, Reason, Received, Report, Status, Timestamp,
-    chain, decode_reports,
+    BatchRecord, DeadLetter, DecodeError, Destination, KindRecord, Reason, Received, Report,
+    Status, Timestamp, chain, decode_reports,
 };
 use homing_store::Entry;
 
 /// What a delivery from the queue of outcomes says.
 ///
 /// Producers may publish to the exchange of batch records but not to that of
-/// outcomes, so the exchange decides which of the two it is.
+/// outcomes, so the exchange decides which of the two it is. Workers may write both
+/// outcomes and what their kinds are.
 ///
 /// # Errors
 ///
@@ -19,6 +20,9 @@ use homing_store::Entry;
 /// write outcomes is trusted not to make them up.
 pub(crate) fn results(received: Received, topology: &Topology) -> Result<Vec<Entry>, DecodeError> {
     if received.exchange == topology.results() {
+        if KindRecord::is_in(&received) {
+            return Ok(kind(received));
+        }
         return match decode_reports(&received) {
             Ok(reports) if reports.iter().all(is_outcome) => {
                 Ok(reports.into_iter().map(Entry::Report).collect())
@@ -33,6 +37,15 @@ pub(crate) fn results(received: Received, topology: &Topology) -> Result<Vec<Ent
         };
     }
     Ok(others(received, topology))
+}
+
+/// What a delivery says of a kind. One of a newer version is kept as a dead letter:
+/// no outcome waits for it, and it is said again.
+fn kind(received: Received) -> Vec<Entry> {
+    match KindRecord::decode(&received) {
+        Ok(record) => vec![Entry::Kind(record)],
+        Err(error) => undecoded(received, &error),
+    }
 }
 
 /// What a delivery says that is no outcome: a batch record, if anything.
@@ -172,6 +185,42 @@ mod tests {
         let entries = results(received(message, "ns.batches"), &topology()).unwrap();
 
         assert_eq!(entries, [Entry::Batch(record())]);
+    }
+
+    fn schema() -> KindRecord {
+        KindRecord {
+            kind: "demo.echo".parse().unwrap(),
+            schema: "{}".parse().unwrap(),
+            at: NOW,
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_kind_is_read_from_the_exchange_of_outcomes_alone() {
+        let message = || schema().to_message(7, "m".to_owned());
+
+        let entries = results(received(message(), "ns.results"), &topology()).unwrap();
+        let others = results(received(message(), "ns.batches"), &topology()).unwrap();
+
+        assert_eq!(entries, [Entry::Kind(schema())]);
+        assert_eq!(reason(&others), Some(Reason::Malformed));
+    }
+
+    #[test]
+    fn a_record_of_a_kind_that_cannot_be_read_is_kept_whole() {
+        let mut message = schema().to_message(7, "m".to_owned());
+        message.body = Bytes::from_static(b"no schema");
+        let received = received(message, "ns.results");
+
+        let entries = results(received.clone(), &topology()).unwrap();
+
+        let [Entry::Dead(letter)] = &entries[..] else {
+            panic!("{entries:?}");
+        };
+        assert_eq!(
+            (letter.reason, &letter.received),
+            (Reason::Malformed, &received)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Moves outcomes, batch records and dead letters from the broker into a store.
+//! Moves outcomes, records of batches and kinds, and dead letters from the broker into
+//! a store.
 //!
 //! ```text
 //! results.N ──┐
@@ -58,8 +59,8 @@ use write::WriteThread;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Stopped {
-    /// How many entries it stored: reports, batch records and dead letters,
-    /// redelivered ones included.
+    /// How many entries it stored: reports, records of batches and kinds, and dead
+    /// letters, redelivered ones included.
     pub stored: u64,
 }
 

@@ -2,12 +2,12 @@
 //! letter in the same store, so that it is kept, shown and blocks nothing.
 
 use homing_protocol::{
-    BatchRecord, DeadLetter, Destination, Message, Properties, Reason, Received, Report, Status,
-    encode_reports,
+    BatchRecord, DeadLetter, Destination, KindRecord, Message, Properties, Reason, Received,
+    Report, Status, encode_reports,
 };
 use homing_store::Entry;
 
-/// The queue that reports and batch records come from.
+/// The queue that reports and records come from.
 const QUEUE: &str = "results";
 
 /// The dead letters that may stand for `entry`, the best first: one that says of
@@ -17,6 +17,7 @@ pub(crate) fn letters(entry: &Entry, detail: &str) -> Vec<Entry> {
     let letter = match entry {
         Entry::Report(report) => of_report(report, detail),
         Entry::Batch(record) => of_batch(record, detail),
+        Entry::Kind(record) => Some(of_kind(record, detail)),
         Entry::Dead(letter) => Some(letter.clone()),
     };
     let Some(letter) = letter else {
@@ -61,6 +62,11 @@ fn of_batch(record: &BatchRecord, detail: &str) -> Option<DeadLetter> {
     Some(letter(message, detail))
 }
 
+fn of_kind(record: &KindRecord, detail: &str) -> DeadLetter {
+    let id = format!("refused {} {}", record.kind, record.at);
+    letter(record.to_message(0, id), detail)
+}
+
 fn letter(message: Message, detail: &str) -> DeadLetter {
     let properties: Properties = message.properties;
     DeadLetter {
@@ -85,6 +91,7 @@ pub(crate) fn subject(entry: &Entry) -> String {
     match entry {
         Entry::Report(report) => format!("a report of task {}", report.task),
         Entry::Batch(record) => format!("a record of batch {}", record.batch),
+        Entry::Kind(record) => format!("the schema of kind {}", record.kind),
         Entry::Dead(letter) => format!("a dead letter from {}", letter.queue),
     }
 }

@@ -1,8 +1,9 @@
 use homing::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Divides one number by another: the task of `custom_worker`.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 pub struct Divide {
     /// What is divided.
     pub dividend: u64,

@@ -11,7 +11,7 @@ mod scans;
 mod texts;
 
 pub use lines::{csv, journal, rows};
-pub use messages::{batch_record, bundle, dead_letter, reports, tasks};
+pub use messages::{batch_record, bundle, dead_letter, kind_record, reports, tasks};
 pub use scans::{json, msgpack};
 pub use texts::{amqp_url, filters, names, store_url};
 
@@ -19,11 +19,12 @@ pub use texts::{amqp_url, filters, names, store_url};
 pub type Property = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const PROPERTIES: [Property; 14] = [
+pub const PROPERTIES: [Property; 15] = [
     ("tasks", tasks),
     ("bundle", bundle),
     ("reports", reports),
     ("batch_record", batch_record),
+    ("kind_record", kind_record),
     ("dead_letter", dead_letter),
     ("msgpack", msgpack),
     ("json", json),

@@ -1,11 +1,13 @@
 //! Messages of anybody's, made of any bytes.
 
 use bytes::Bytes;
-use homing_protocol::limit::{BUNDLE_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use homing_protocol::limit::{
+    BUNDLE_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, SCHEMA_BYTES_MAX,
+};
 use homing_protocol::{
-    BatchRecord, DeadLetter, Death, Destination, Digest, Envelope, HeaderValue, Identity, Message,
-    Properties, QueueName, Reason, Received, TaskId, Timestamp, decode_reports, decode_tasks,
-    encode_reports, encode_tasks,
+    BatchRecord, DeadLetter, Death, Destination, Digest, Envelope, HeaderValue, Identity,
+    KindRecord, Message, Properties, QueueName, Reason, Received, TaskId, Timestamp,
+    decode_reports, decode_tasks, encode_reports, encode_tasks,
 };
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_236_030_000);
@@ -281,6 +283,20 @@ pub fn batch_record(bytes: &[u8]) {
     let message = record.to_message("m".to_owned()).expect("it was one");
     let again = BatchRecord::decode(&plain(message)).expect("it was one");
     assert_eq!(again, record);
+}
+
+/// The schema of a kind, as its worker declares it.
+pub fn kind_record(bytes: &[u8]) {
+    let mut received = Reader(&[]).received();
+    received.properties.kind = Some(TEXTS[1].to_owned());
+    received.properties.timestamp = Some(1);
+    received.body = Bytes::copy_from_slice(bytes);
+    let Ok(record) = KindRecord::decode(&received) else {
+        return;
+    };
+    assert!(record.schema.as_str().len() <= SCHEMA_BYTES_MAX);
+    let again = KindRecord::decode(&plain(record.to_message(0, "m".to_owned())));
+    assert_eq!(again.expect("it was one"), record);
 }
 
 /// Any message, as the collector reads it once no worker could.

@@ -3,6 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limit::SCHEMA_BYTES_MAX;
 use crate::results::RESULTS_QUEUES_MAX;
 use crate::status::Status;
 use crate::task::TaskError;
@@ -138,6 +139,27 @@ pub enum EncodeError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// Why something is no JSON Schema that a kind can have.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// Larger than it may be.
+    #[error("it has {bytes} bytes, but at most {SCHEMA_BYTES_MAX} are allowed")]
+    TooLarge {
+        /// Its size as JSON.
+        bytes: usize,
+    },
+    /// No JSON, too deep, or of too many values.
+    #[error("it is not valid JSON: {problem}")]
+    Invalid {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// JSON, but no schema.
+    #[error("it is neither an object nor true or false")]
+    Form,
 }
 
 /// Why a task has no output.

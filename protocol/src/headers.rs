@@ -20,6 +20,7 @@ pub(crate) const H_REASON: &str = "homing-reason";
 pub(crate) const H_DETAIL: &str = "homing-detail";
 pub(crate) const H_QUEUE: &str = "homing-queue";
 pub(crate) const H_MESSAGE: &str = "homing-message";
+pub(crate) const H_DECLARED_AT: &str = "homing-declared-at";
 
 /// What is wrong with the properties of a message, said by a link that read
 /// them all the same. No publisher's word: a link takes that away.
@@ -30,7 +31,7 @@ pub const H_PROPERTIES: &str = "homing-properties";
 
 /// Every header of ours that this version understands, so that the others are
 /// carried along.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     H_UNREADABLE,
     H_PROPERTIES,
     H_VERSION,
@@ -49,6 +50,7 @@ const KNOWN: [&str; 18] = [
     H_DETAIL,
     H_QUEUE,
     H_MESSAGE,
+    H_DECLARED_AT,
 ];
 
 /// The trace context, by its W3C names: <https://www.w3.org/TR/trace-context/>.

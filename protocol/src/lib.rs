@@ -1,5 +1,5 @@
-//! What travels in Homing: tasks, outcomes, batch records and the topology, as
-//! data.
+//! What travels in Homing: tasks, outcomes, records of batches and kinds, and the
+//! topology, as data.
 //!
 //! No I/O, no clock, no randomness, no runtime, no broker client: time and ids
 //! come from the caller, so that every rule here is tested without a broker.
@@ -28,6 +28,7 @@ mod policy;
 mod prescan;
 mod report;
 mod results;
+mod schema;
 mod settle;
 mod status;
 mod task;
@@ -40,7 +41,7 @@ pub use codec::{ContentType, Payload};
 pub use dead::{DeadLetter, Reason};
 pub use decode::{Identity, decode_tasks};
 pub use envelope::{BatchRow, Envelope, Requester};
-pub use error::{AnyError, DecodeError, EncodeError, Failure, NameError, chain};
+pub use error::{AnyError, DecodeError, EncodeError, Failure, NameError, SchemaError, chain};
 pub use headers::{H_PROPERTIES, H_UNREADABLE};
 pub use id::{AttemptId, AttemptNumber, BatchId, Digest, IdSum, Run, TaskId};
 pub use json::to_json;
@@ -51,6 +52,7 @@ pub use policy::{Policy, Retry};
 pub use prescan::{prescan_json, prescan_msgpack};
 pub use report::{Report, decode_reports, encode_reports};
 pub use results::{KeyMove, RESULTS_QUEUES_MAX, ResultsQueues};
+pub use schema::{KindRecord, Schema};
 pub use settle::Proof;
 pub use status::Status;
 pub use task::{Task, TaskError};

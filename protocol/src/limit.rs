@@ -49,5 +49,9 @@ pub const BUNDLE_MAX: usize = 1_024;
 /// Most bytes of an error's text that are kept: 8 KiB.
 pub const ERROR_BYTES_MAX: usize = 8 << 10;
 
+/// Most bytes of the JSON Schema of a kind: 64 KiB, far more than people write by
+/// hand, and little beside the payloads that it is for.
+pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
+
 /// Most bytes of an error's data (a task's own error type, encoded): 64 KiB.
 pub const ERROR_DATA_BYTES_MAX: usize = 64 << 10;

@@ -20,7 +20,7 @@ use std::sync::LazyLock;
 use document::Document;
 use form::{Dead, Form, Meaning, NOW, all, minted};
 use homing_protocol::{
-    BatchRecord, DeadLetter, HeaderValue, Received, decode_reports, decode_tasks,
+    BatchRecord, DeadLetter, HeaderValue, KindRecord, Received, decode_reports, decode_tasks,
 };
 
 /// Where the files are, written anew first if that is asked for.
@@ -61,6 +61,10 @@ fn read(received: Received, form: &Form) -> Meaning {
         }
         Meaning::Reports(_) => Meaning::Reports(decode_reports(&received).unwrap()),
         Meaning::Batch(_) => Meaning::Batch(BatchRecord::decode(&received).unwrap()),
+        Meaning::Kind(_) => {
+            assert!(KindRecord::is_in(&received));
+            Meaning::Kind(KindRecord::decode(&received).unwrap())
+        }
         Meaning::Dead(_) => {
             let dead = DeadLetter::decode(received, str::to_owned, NOW);
             let reports = dead.reports.iter();

@@ -5,11 +5,13 @@
 
 mod arbitrary;
 
-use arbitrary::{NOW, any_received, batch_record, envelope, mutated, report, together};
+use arbitrary::{
+    NOW, any_received, batch_record, envelope, kind_record, mutated, report, together,
+};
 use homing_protocol::limit::HEADER_BYTES_MAX;
 use homing_protocol::{
-    BatchRecord, DeadLetter, Destination, Envelope, HeaderValue, Message, QueueName, Reason,
-    Received, TaskId, decode_reports, decode_tasks, encode_reports, encode_tasks,
+    BatchRecord, DeadLetter, Destination, Envelope, HeaderValue, KindRecord, Message, QueueName,
+    Reason, Received, TaskId, decode_reports, decode_tasks, encode_reports, encode_tasks,
 };
 use proptest::prelude::*;
 
@@ -72,6 +74,13 @@ proptest! {
     }
 
     #[test]
+    fn a_kind_record_is_read_as_it_was_written(record in kind_record(), key in any::<u8>()) {
+        let message = record.to_message(key, "m".to_owned());
+
+        prop_assert_eq!(KindRecord::decode(&received(message)).unwrap(), record);
+    }
+
+    #[test]
     fn a_batch_record_is_read_as_it_was_written(record in batch_record()) {
         let message = record.to_message("m".to_owned()).unwrap();
 
@@ -113,6 +122,7 @@ proptest! {
     #[test]
     fn any_message_is_read_or_refused(received in any_received()) {
         let _refused = (read(&received), decode_reports(&received), BatchRecord::decode(&received));
+        let _neither = KindRecord::decode(&received);
         let dead = DeadLetter::decode(received.clone(), str::to_owned, NOW);
 
         prop_assert_eq!(dead.received, received);

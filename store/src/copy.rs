@@ -44,7 +44,7 @@ pub(crate) enum Cell {
 use Column::{Bool, Bytes, Int, Json, Text, Uuid};
 
 /// Those that others refer to come first.
-pub(crate) const TABLES: [Table; 13] = [
+pub(crate) const TABLES: [Table; 14] = [
     Table {
         name: "tasks",
         key: Some("position"),
@@ -234,6 +234,11 @@ pub(crate) const TABLES: [Table; 13] = [
             ("dead", Int),
             ("confirmed_at", Int),
         ],
+    },
+    Table {
+        name: "kinds",
+        key: None,
+        columns: &[("kind", Text), ("schema", Text), ("declared_at", Int)],
     },
     Table {
         name: "quarantine_tries",

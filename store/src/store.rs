@@ -1,4 +1,4 @@
-use homing_protocol::{BatchId, TaskId};
+use homing_protocol::{BatchId, KindRecord, TaskId, TaskKind};
 
 use crate::audit::{BatchAudit, LoneAudit, Unclosed};
 use crate::batch::{Batch, BatchRef};
@@ -213,6 +213,27 @@ impl Store {
     /// [`StoreError`]: the store cannot be read.
     pub async fn stats(&self, kind: Option<&KindPattern>) -> Result<Vec<KindStats>, StoreError> {
         ask!(self, reads => reads.stats(kind))
+    }
+
+    /// What the payloads of a kind are to match, as the worker of it that started
+    /// last says; `None` if none has said so.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn kind(&self, kind: &TaskKind) -> Result<Option<KindRecord>, StoreError> {
+        let records: Vec<_> = ask!(self, reads => reads.declared(Some(kind.as_str())))?;
+        Ok(records.into_iter().next())
+    }
+
+    /// The same of every kind that a worker has said so of, in the order of their
+    /// names.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn kinds(&self) -> Result<Vec<KindRecord>, StoreError> {
+        ask!(self, reads => reads.declared(None))
     }
 
     /// The dead letters stored last, the last first, at most `limit`, without

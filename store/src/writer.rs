@@ -1,6 +1,6 @@
 use std::fmt;
 
-use homing_protocol::{BatchRecord, DeadLetter, Digest, Proof, Report, Timestamp};
+use homing_protocol::{BatchRecord, DeadLetter, Digest, KindRecord, Proof, Report, Timestamp};
 
 use crate::error::StoreError;
 use crate::url::{Address, StoreUrl};
@@ -13,6 +13,8 @@ pub enum Entry {
     Report(Report),
     /// What a producer says of a batch.
     Batch(BatchRecord),
+    /// What a worker says of a kind.
+    Kind(KindRecord),
     /// A message that no worker could settle.
     Dead(DeadLetter),
 }
@@ -23,6 +25,7 @@ impl Entry {
         match self {
             Self::Report(report) => report.bytes(),
             Self::Batch(record) => 200 + record.label.len(),
+            Self::Kind(record) => 200 + record.schema.as_str().len(),
             Self::Dead(letter) => 400 + letter.received.body.len(),
         }
     }

@@ -3,7 +3,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use homing_protocol::{QueueName, TaskKind};
+use homing_protocol::{QueueName, SchemaError, TaskKind};
 
 /// What a worker runs on.
 ///
@@ -167,6 +167,13 @@ pub enum ConfigProblem {
         /// The kind.
         kind: TaskKind,
     },
+    /// What a kind is said to have as its JSON Schema cannot be one.
+    Schema {
+        /// The kind.
+        kind: TaskKind,
+        /// What is wrong with it.
+        source: SchemaError,
+    },
     /// A setting is for a kind that has no handler here.
     NoHandler {
         /// The setting.
@@ -203,6 +210,9 @@ impl fmt::Display for ConfigProblem {
                 in_words(*consumer_timeout),
             ),
             Self::TwoHandlers { kind } => write!(f, "kind `{kind}` has two handlers"),
+            Self::Schema { kind, source } => {
+                write!(f, "schema of kind `{kind}` cannot be: {source}")
+            }
             Self::NoHandler { field, kind } => {
                 write!(f, "{field} is for kind `{kind}`, which has no handler here")
             }

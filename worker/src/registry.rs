@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_protocol::{Policy, TaskKind};
+use homing_protocol::{Policy, Schema, SchemaError, TaskKind};
 use tokio::sync::Semaphore;
 
 use crate::config::{ConfigError, ConfigProblem, WorkerConfig};
@@ -16,6 +16,7 @@ use crate::handler::Handler;
 pub(crate) struct Registry {
     handlers: BTreeMap<TaskKind, (Handler, Policy)>,
     policies: BTreeMap<TaskKind, Policy>,
+    schemas: BTreeMap<TaskKind, Result<Schema, SchemaError>>,
     twice: Vec<TaskKind>,
 }
 
@@ -25,6 +26,8 @@ pub(crate) struct KindEntry {
     pub(crate) policy: Policy,
     /// Room for attempts of this kind, if the policy limits them.
     pub(crate) room: Option<Arc<Semaphore>>,
+    /// What its payloads are to match, if the program says so.
+    pub(crate) schema: Option<Schema>,
     /// How long a delivery may have been here when an attempt is started.
     pub(crate) held_max: Duration,
 }
@@ -45,6 +48,10 @@ impl Registry {
         self.policies.insert(kind, policy);
     }
 
+    pub(crate) fn set_schema(&mut self, kind: TaskKind, schema: &serde_json::Value) {
+        self.schemas.insert(kind, Schema::new(schema));
+    }
+
     /// The kinds with the policies that `config` leaves them.
     pub(crate) fn resolve(self, config: &WorkerConfig) -> Result<Kinds, RunError> {
         if self.handlers.is_empty() {
@@ -54,7 +61,7 @@ impl Registry {
         if !problems.is_empty() {
             return Err(ConfigError { problems }.into());
         }
-        let policies = self.policies;
+        let (policies, mut schemas) = (self.policies, self.schemas);
         let entries = self.handlers.into_iter().map(|(kind, (handler, own))| {
             let policy = policy(&policies, own, &kind, config);
             let room = (policy.concurrency() < u32::from(config.concurrency))
@@ -63,6 +70,7 @@ impl Registry {
                 handler,
                 policy,
                 room,
+                schema: schemas.remove(&kind).and_then(Result::ok),
                 held_max: config
                     .held_max(policy.attempt_timeout())
                     .unwrap_or_default(),
@@ -77,10 +85,17 @@ impl Registry {
         let mut problems = config.problems(&kinds);
         let twice = self.twice.iter().cloned();
         problems.extend(twice.map(|kind| ConfigProblem::TwoHandlers { kind }));
-        let unused = self.policies.keys().filter(|kind| !kinds.contains(kind));
-        problems.extend(unused.map(|kind| ConfigProblem::NoHandler {
-            field: "policy",
+        let policies = self.policies.keys().map(|kind| ("policy", kind));
+        let set = policies.chain(self.schemas.keys().map(|kind| ("schema", kind)));
+        let unused = set.filter(|(_, kind)| !kinds.contains(kind));
+        problems.extend(unused.map(|(field, kind)| ConfigProblem::NoHandler {
+            field,
             kind: kind.to_string(),
+        }));
+        problems.extend(self.schemas.iter().filter_map(|(kind, schema)| {
+            let source = schema.as_ref().err()?.clone();
+            let kind = kind.clone();
+            Some(ConfigProblem::Schema { kind, source })
         }));
         problems.extend(self.too_long(config));
         problems
@@ -123,6 +138,8 @@ fn policy(
 mod tests {
     use std::time::Duration;
 
+    use serde_json::json;
+
     use super::*;
     use crate::config::PerKind;
     use crate::handler::{Ended, Launch};
@@ -140,6 +157,41 @@ mod tests {
         let resolved = Registry::default().resolve(&WorkerConfig::default());
 
         assert!(matches!(resolved, Err(RunError::NoHandlers)));
+    }
+
+    #[test]
+    fn a_schema_without_a_handler_and_one_that_is_none_are_reported() {
+        let mut registry = Registry::default();
+        registry.add(kind("a"), handler(), Policy::DEFAULT);
+        registry.set_schema(kind("a"), &json!(["type"]));
+        registry.set_schema(kind("b"), &json!({}));
+
+        let Err(RunError::Config(error)) = registry.resolve(&WorkerConfig::default()) else {
+            panic!("it cannot be");
+        };
+
+        assert_eq!(
+            error.to_string(),
+            "schema is for kind `b`, which has no handler here; \
+             schema of kind `a` cannot be: it is neither an object nor true or false"
+        );
+    }
+
+    #[test]
+    fn a_kind_has_the_schema_that_was_set_last_or_none() {
+        let mut registry = Registry::default();
+        for name in ["a", "b"] {
+            registry.add(kind(name), handler(), Policy::DEFAULT);
+        }
+        registry.set_schema(kind("a"), &json!([]));
+        registry.set_schema(kind("a"), &json!(true));
+
+        let kinds = registry.resolve(&WorkerConfig::default()).unwrap();
+
+        let texts = kinds
+            .values()
+            .map(|entry| entry.schema.as_ref().map(Schema::as_str));
+        assert_eq!(texts.collect::<Vec<_>>(), [Some("true"), None]);
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use homing_broker::Broker;
 use homing_protocol::{Policy, Task, TaskKind};
+use serde_json::Value;
 
 use crate::attempt::Attempt;
 use crate::attempt_error::AttemptError;
@@ -129,6 +130,51 @@ impl<S: Send + Sync + 'static> Worker<S> {
     #[must_use]
     pub fn policy<T: Task>(mut self, policy: Policy) -> Self {
         self.registry.set_policy(TaskKind::of::<T>(), policy);
+        self
+    }
+
+    /// Says what payloads of type `T` are to match, as JSON Schema: an object or a
+    /// boolean of at most 64 KiB, by itself, without a `$ref` to anything outside of
+    /// it. With the crate `schemars` it is `schema_for!(T)`.
+    ///
+    /// It is published once the worker has started, and kept by the collector:
+    /// `homing submit` checks rows by it before it sends them, and `homing schema`
+    /// prints it. Nothing else does: whatever arrives is run, also what does not
+    /// match. Of workers that say different things the one that started last counts;
+    /// `true` takes back what was said.
+    ///
+    /// ```
+    /// # use homing_protocol::{AnyError, Task};
+    /// # use homing_worker::{Attempt, AttemptError, Worker};
+    /// # use serde_json::json;
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Greet { name: String }
+    /// # impl Task for Greet {
+    /// #     const KIND: &'static str = "demo.greet";
+    /// #     type Output = String;
+    /// #     type Error = AnyError;
+    /// # }
+    /// # async fn greet(task: Greet, _: Attempt) -> Result<String, AttemptError> {
+    /// #     Ok(task.name)
+    /// # }
+    /// let worker = Worker::new().handler(greet).schema::<Greet>(json!({
+    ///     "type": "object",
+    ///     "properties": { "name": { "type": "string" } },
+    ///     "required": ["name"],
+    /// }));
+    /// ```
+    ///
+    /// One that is none, and one for a kind without a handler, are errors when the
+    /// worker starts.
+    #[must_use]
+    pub fn schema<T: Task>(self, schema: impl Into<Value>) -> Self {
+        self.schema_of(TaskKind::of::<T>(), schema)
+    }
+
+    /// As [`schema`](Self::schema), for a kind that a command runs.
+    #[must_use]
+    pub fn schema_of(mut self, kind: TaskKind, schema: impl Into<Value>) -> Self {
+        self.registry.set_schema(kind, &schema.into());
         self
     }
 

@@ -21,13 +21,12 @@ use homing_producer::{Producer, SubmitError};
 use homing_protocol::BatchId;
 use homing_store::BatchRef;
 
-use super::input::Input;
 use super::journal::Journal;
 use super::plan::{Plan, plan};
 use super::progress::Progress;
 use super::report::{Counts, Report};
 use super::submission::Submission;
-use super::{SubmitArgs, broker_trouble, submit_trouble};
+use super::{SubmitArgs, broker_trouble, checked, submit_trouble};
 use crate::exit::Exit;
 use crate::output::Talk;
 use crate::settings::{Link, Settings};
@@ -48,7 +47,7 @@ pub(super) async fn run(
     file: PathBuf,
     settings: &Settings,
 ) -> Result<Exit, Trouble> {
-    let input = Input::open(&file, &args.many)?;
+    let input = checked::rows(&args, &file, settings).await?;
     let link = settings.link(std::slice::from_ref(&args.each.queue))?;
     let plan = plan(&args, &file, settings).await?;
     let window = Window {

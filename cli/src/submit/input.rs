@@ -9,11 +9,13 @@ use clap::ValueEnum;
 use tokio::sync::mpsc;
 
 use super::Many;
+use super::checked::Checked;
 use super::columns::Misfit;
 use super::csv::{Csv, HeaderError};
 use super::ndjson::Lines;
-use super::rows::{self, Chunk, Form};
+use super::rows::{self, Chunk, Form, Row};
 use crate::exit::Exit;
+use crate::schema::{Check, STACK_BYTES};
 use crate::trouble::Trouble;
 use crate::which::quoted;
 
@@ -53,6 +55,9 @@ pub(super) struct Input {
     form: Box<dyn Form + Send>,
     limit: Option<NonZeroU64>,
     pub(super) whole: Whole,
+    pub(super) format: Format,
+    /// Whether it can be gone through more than once.
+    pub(super) is_file: bool,
 }
 
 impl Input {
@@ -88,12 +93,38 @@ impl Input {
             form,
             limit: many.limit,
             whole,
+            format,
+            is_file: bytes.is_some(),
         })
+    }
+
+    /// The same rows, but those that do not match rejected.
+    pub(super) fn checked(mut self, check: Check) -> Self {
+        let form = self.form;
+        self.form = Box::new(Checked { form, check });
+        self
+    }
+
+    /// Goes through all rows at once.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub(super) fn each(mut self, mut look: impl FnMut(&Row)) -> io::Result<()> {
+        let mut left = self.limit.map_or(u64::MAX, NonZeroU64::get);
+        while left > 0 {
+            let Some(taken) = self.form.next(&mut self.reader)? else {
+                break;
+            };
+            left -= u64::from(taken.row.is_some());
+            taken.row.iter().for_each(&mut look);
+        }
+        Ok(())
     }
 
     /// Begins to read.
     pub(super) fn read(self) -> mpsc::Receiver<io::Result<Chunk>> {
-        rows::read(self.reader, self.form, self.limit)
+        rows::read(self.reader, self.form, self.limit, STACK_BYTES)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `homing submit`: one task, or one for each row of a file.
 
 mod batch;
+mod checked;
 mod columns;
 mod csv;
 mod input;
@@ -56,6 +57,10 @@ beside the file; --resume leaves out those and what is stored. Rows that were
 not confirmed when this was killed may run twice; each has one outcome. Edit
 no row that may have been among them: its old task may be queued uncounted.
 
+What is given is checked by the JSON Schema that a worker of KIND has declared,
+if the store knows one (`homing schema KIND`). Of a FILE with rows that do not
+match nothing is sent; from a pipe they are rejected like rows that are no JSON.
+
 Delayed tasks wait in the broker, to the second, for up to a year; an --at that
 is past is due at once.
 
@@ -87,6 +92,9 @@ pub(crate) struct SubmitArgs {
 
     #[command(flatten)]
     each: Each,
+
+    #[command(flatten)]
+    checking: Checking,
 
     #[command(flatten)]
     waiting: Waiting,
@@ -199,6 +207,19 @@ struct Each {
         conflicts_with_all = ["rows", "key"]
     )]
     id: Option<TaskId>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Checking")]
+struct Checking {
+    /// Check by this JSON Schema [default: what a worker of KIND has declared, if
+    /// the store is here]
+    #[arg(long, value_name = "FILE", conflicts_with = "unchecked")]
+    schema: Option<PathBuf>,
+
+    /// Send what does not match, too
+    #[arg(long)]
+    unchecked: bool,
 }
 
 #[derive(Debug, clap::Args)]

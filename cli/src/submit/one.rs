@@ -10,7 +10,7 @@ use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{Envelope, Payload, Status, TaskId};
 use serde::Serialize;
 
-use super::{SubmitArgs, broker_trouble, near, submit_trouble};
+use super::{SubmitArgs, broker_trouble, checked, near, submit_trouble};
 use crate::exit::{Exit, of_several};
 use crate::output::{Form, Output, Talk};
 use crate::record_line::RecordLine;
@@ -32,6 +32,7 @@ struct Submitted {
 
 pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, Trouble> {
     let envelope = envelope(&args)?;
+    checked::one(&args, &envelope.payload, settings).await?;
     let queue = &args.each.queue;
     let link = settings.link(std::slice::from_ref(queue))?;
     let producer = Producer::open_with(link.broker.clone(), ONE_SHOT_WINDOW).await;

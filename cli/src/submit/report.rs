@@ -183,6 +183,13 @@ impl<'a> Report<'a> {
                 words.push_str(&format!(" --{flag} {}", shown(path)));
             }
         }
+        let checking = &self.args.checking;
+        if checking.unchecked {
+            words.push_str(" --unchecked");
+        }
+        if let Some(path) = &checking.schema {
+            words.push_str(&format!(" --schema {}", shown(path)));
+        }
         let each = &self.args.each;
         for (flag, time) in [("delay", each.delay), ("expires", each.expires)] {
             if let Some(time) = time {

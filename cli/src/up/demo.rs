@@ -9,7 +9,7 @@ use std::time::Duration;
 use homing_protocol::{AnyError, Policy, Task};
 use homing_worker::{Attempt, AttemptError, Worker};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// Bytes read at once.
@@ -105,6 +105,23 @@ pub(super) fn add(worker: Worker) -> Worker {
         .handler(flaky)
         .blocking_handler(checksum)
         .blocking_handler(words)
+        .schema::<Sleep>(one_field("ms", &natural("Milliseconds, up to a minute")))
+        .schema::<Flaky>(one_field("failures", &natural("Attempts that are to fail")))
+        .schema::<Checksum>(one_field("path", &path()))
+        .schema::<Words>(one_field("path", &path()))
+}
+
+/// What a payload with this field is to match.
+fn one_field(name: &str, field: &Value) -> Value {
+    json!({ "type": "object", "required": [name], "properties": { name: field } })
+}
+
+fn natural(description: &str) -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": description })
+}
+
+fn path() -> Value {
+    json!({ "type": "string", "description": "A file below the folder of `homing up`" })
 }
 
 async fn sleep(task: Sleep, _: Attempt) -> Result<u64, AttemptError> {
@@ -198,7 +215,29 @@ fn open(folder: &Path, path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use homing_protocol::Schema;
+
     use super::*;
+    use crate::schema::Check;
+
+    #[test]
+    fn a_payload_of_the_help_matches_its_schema_and_one_with_another_field_does_not() {
+        for (name, field, right, wrong) in [
+            ("ms", natural(""), json!({ "ms": 500 }), json!({ "ms": -1 })),
+            (
+                "path",
+                path(),
+                json!({ "path": "FILE" }),
+                json!({ "pth": "FILE" }),
+            ),
+        ] {
+            let schema = Schema::new(&one_field(name, &field)).unwrap();
+            let check = Check::new(&schema).unwrap_or_else(|error| panic!("{error}"));
+
+            assert_eq!(check.misfit(right.to_string().as_bytes()), None);
+            assert!(check.misfit(wrong.to_string().as_bytes()).is_some());
+        }
+    }
 
     #[test]
     fn files_are_read_below_the_folder_alone_whatever_links_say() {

@@ -1,11 +1,11 @@
-//! Any task, report and batch record of ours, and any message of anybody's.
+//! Any task, report and record of a batch or kind of ours, and any message of anybody's.
 
 use bytes::Bytes;
 use homing_protocol::limit::BUNDLE_MAX;
 use homing_protocol::{
     AttemptId, AttemptNumber, BatchEvent, BatchId, BatchRecord, BatchRow, ContentType, Death,
-    Digest, Envelope, Header, HeaderValue, Payload, Properties, Reason, Received, Report,
-    Requester, Run, Status, TaskId, TaskKind, Timestamp,
+    Digest, Envelope, Header, HeaderValue, KindRecord, Payload, Properties, Reason, Received,
+    Report, Requester, Run, Status, TaskId, TaskKind, Timestamp,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -188,6 +188,19 @@ pub(crate) fn batch_record() -> impl Strategy<Value = BatchRecord> {
         batch: BatchId::from(batch),
         label,
         event,
+        at,
+    })
+}
+
+/// Any record of a kind.
+pub(crate) fn kind_record() -> impl Strategy<Value = KindRecord> {
+    let schema = prop_oneof![
+        Just("true".to_owned()),
+        "[a-z ]{0,40}".prop_map(|title| format!("{{\"title\": \"{title}\"}}")),
+    ];
+    (kind(), schema, time()).prop_map(|(kind, schema, at)| KindRecord {
+        kind,
+        schema: schema.parse().unwrap(),
         at,
     })
 }

@@ -5,8 +5,8 @@ mod report;
 mod task;
 
 use homing_protocol::{
-    BatchEvent, BatchRecord, Death, Destination, Envelope, Message, QueueName, Reason, Report,
-    Status, TaskId, Timestamp,
+    BatchEvent, BatchRecord, Death, Destination, Envelope, KindRecord, Message, QueueName, Reason,
+    Report, Status, TaskId, Timestamp,
 };
 
 /// When everything was submitted, run and read.
@@ -32,6 +32,7 @@ pub(crate) enum Meaning {
     Tasks { tasks: Vec<Envelope>, minted: bool },
     Reports(Vec<Report>),
     Batch(BatchRecord),
+    Kind(KindRecord),
     Dead(Dead),
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Form> {
     let mut forms = task::forms();
     forms.extend(report::forms());
     forms.extend(batch_forms());
+    forms.push(kind_form());
     forms.extend(dead::forms());
     forms
 }
@@ -96,6 +98,23 @@ fn batch_forms() -> Vec<Form> {
             sealed(None),
         ),
     ]
+}
+
+fn kind_form() -> Form {
+    let schema =
+        r#"{"type":"object","required":["source"],"properties":{"source":{"type":"string"}}}"#;
+    let record = KindRecord {
+        kind: id("image.resize"),
+        schema: id(schema),
+        at: NOW,
+    };
+    Form {
+        name: "kind_schema_v1",
+        about: "A worker that runs the kind says what its payloads are to match.",
+        message: record.to_message(0, MESSAGE.to_owned()),
+        deaths: Vec::new(),
+        meaning: Meaning::Kind(record),
+    }
 }
 
 fn tasks() -> Destination {

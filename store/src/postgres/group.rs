@@ -17,7 +17,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use homing_faults::{Point, crash_point};
-use homing_protocol::{BatchRecord, DeadLetter, Digest, Report, Run, Status, TaskId, Timestamp};
+use homing_protocol::{
+    BatchRecord, DeadLetter, Digest, KindRecord, Report, Run, Status, TaskId, Timestamp,
+};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -26,7 +28,7 @@ use super::fault::Answer;
 use super::insert::Derive;
 use super::schema::{self, LOCKS};
 use super::session::{BEGIN, Session, Step};
-use super::{count, dead, insert, partition, tail};
+use super::{count, dead, insert, kind, partition, tail};
 use crate::fold::{Fold, State, fold};
 use crate::letter;
 use crate::tally::{Place, Tally};
@@ -79,6 +81,7 @@ struct Changes<'a> {
     attempts: Vec<insert::Attempt<'a>>,
     conflicts: Vec<&'a Report>,
     batches: Vec<&'a BatchRecord>,
+    kinds: Vec<&'a KindRecord>,
     letters: Vec<(&'a DeadLetter, Option<Digest>)>,
 }
 
@@ -175,6 +178,7 @@ impl<'a> Group<'a> {
         match entry {
             Entry::Report(report) => self.report(report),
             Entry::Batch(record) => self.changes.batches.push(record),
+            Entry::Kind(record) => self.changes.kinds.push(record),
             Entry::Dead(letter) => self.letter(letter),
         }
     }
@@ -291,6 +295,8 @@ impl<'a> Group<'a> {
                 .iter()
                 .map(|record| insert::batch(record)),
         );
+        let kinds = self.changes.kinds.iter();
+        steps.extend(kinds.map(|record| kind::declare(record, self.now)));
         for (letter, identity) in &self.changes.letters {
             steps.push(dead::insert(letter, identity.as_ref(), self.now));
         }
@@ -368,7 +374,7 @@ fn tasks_of(entries: &[Entry]) -> HashSet<TaskId> {
     for entry in entries {
         match entry {
             Entry::Report(report) => _ = tasks.insert(report.task),
-            Entry::Batch(_) => {}
+            Entry::Batch(_) | Entry::Kind(_) => {}
             Entry::Dead(letter) => {
                 tasks.extend(letter.reports.iter().map(|report| report.task));
             }

@@ -29,6 +29,7 @@ mod fault;
 mod group;
 mod insert;
 mod jsonb;
+mod kind;
 mod load;
 mod partition;
 mod pause;

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use homing_protocol::{BatchId, TaskId};
+use homing_protocol::{BatchId, KindRecord, TaskId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::Address;
@@ -12,7 +12,7 @@ use super::fault::{Answer, Fault};
 use super::pause::Pause;
 use super::session::{Purpose, Session};
 use super::watch::Watch;
-use super::{audit, batch, count, dead, driver, query, repair, schema, tail};
+use super::{audit, batch, count, dead, driver, kind, query, repair, schema, tail};
 use crate::audit::{BatchAudit, LoneAudit, Unclosed};
 use crate::batch::{Batch, BatchRef};
 use crate::error::StoreError;
@@ -167,6 +167,10 @@ impl Reads {
         kind: Option<&KindPattern>,
     ) -> Result<Vec<KindStats>, StoreError> {
         read!(self, db => count::stats(db, kind))
+    }
+
+    pub(crate) async fn declared(&self, kind: Option<&str>) -> Result<Vec<KindRecord>, StoreError> {
+        read!(self, db => kind::declared(db, kind))
     }
 
     pub(crate) async fn dead(

@@ -14,10 +14,11 @@ use super::session::{BEGIN, Session};
 
 /// The steps from an empty schema to the newest. A step is never changed once it
 /// was in a release; a change is a further step.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_store.sql"),
     include_str!("migrations/0002_retention.sql"),
     include_str!("migrations/0003_other.sql"),
+    include_str!("migrations/0004_kinds.sql"),
 ];
 
 /// The schema after all steps.
@@ -120,7 +121,8 @@ pub(super) async fn begin_copy(db: &Session, mark: i64) -> Answer<bool> {
     ))
     .await?;
     let sql = "SELECT EXISTS (SELECT 1 FROM homing.log) OR EXISTS (SELECT 1 FROM homing.batches)
-        OR EXISTS (SELECT 1 FROM homing.dead_letters) OR EXISTS (SELECT 1 FROM homing.tasks)";
+        OR EXISTS (SELECT 1 FROM homing.dead_letters) OR EXISTS (SELECT 1 FROM homing.tasks)
+        OR EXISTS (SELECT 1 FROM homing.kinds)";
     let is_used: bool = db.query_one(sql, &[]).await?.try_get(0)?;
     if !is_used {
         db.query("INSERT INTO homing.meta VALUES ('copying', $1)", &[&mark])

@@ -13,6 +13,7 @@ use super::count;
 use super::dead;
 use super::fault::Answer;
 use super::insert;
+use super::kind;
 use super::tail;
 use crate::fold::{Fold, State, fold};
 use crate::tally::{Place, Tally};
@@ -112,6 +113,7 @@ impl<'a> Group<'a> {
         match entry {
             Entry::Report(report) => self.report(report),
             Entry::Batch(record) => insert::batch(self.db, record),
+            Entry::Kind(record) => kind::declare(self.db, record, self.now),
             Entry::Dead(letter) => {
                 if dead::insert(self.db, letter, self.now)? {
                     letter

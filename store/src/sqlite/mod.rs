@@ -22,6 +22,7 @@ mod file;
 mod group;
 mod health;
 mod insert;
+mod kind;
 mod lock;
 mod pool;
 mod query;

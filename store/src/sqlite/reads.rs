@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use homing_protocol::{BatchId, TaskId};
+use homing_protocol::{BatchId, KindRecord, TaskId};
 
 use super::pool::Pool;
 use super::watch::Watch;
-use super::{audit, batch, count, dead, query, repair, tail};
+use super::{audit, batch, count, dead, kind, query, repair, tail};
 use crate::audit::{BatchAudit, LoneAudit, Unclosed};
 use crate::batch::{Batch, BatchRef};
 use crate::error::StoreError;
@@ -119,6 +119,13 @@ impl Reads {
     ) -> Result<Vec<KindStats>, StoreError> {
         let kind = kind.cloned();
         self.0.run(move |db| count::stats(db, kind.as_ref())).await
+    }
+
+    pub(crate) async fn declared(&self, kind: Option<&str>) -> Result<Vec<KindRecord>, StoreError> {
+        let kind = kind.map(str::to_owned);
+        self.0
+            .run(move |db| kind::declared(db, kind.as_deref()))
+            .await
     }
 
     pub(crate) async fn dead(

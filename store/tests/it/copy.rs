@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use homing_protocol::{BatchEvent, BatchRecord, Digest, Report, Run, Status};
+use homing_protocol::{BatchEvent, BatchRecord, Digest, KindRecord, Report, Run, Status};
 use homing_store::{
     BatchRef, CopyError, Entry, Filter, NewRun, Position, RepairNote, Repairs, Store, StoreError,
     Turn, Writer, copy,
@@ -48,7 +48,13 @@ fn filled(count: u128) -> Fixture {
         at: at(20),
     };
     let many = (100..100 + count).map(entry);
-    let entries: Vec<_> = [Entry::Batch(sealed)].into_iter().chain(many).collect();
+    let kind = KindRecord {
+        kind: "demo.echo".parse().unwrap(),
+        schema: r#"{"pattern": "\\u0000"}"#.parse().unwrap(),
+        at: at(30),
+    };
+    let records = [Entry::Batch(sealed), Entry::Kind(kind)];
+    let entries: Vec<_> = records.into_iter().chain(many).collect();
     writer.write(&entries, at(2_000)).unwrap();
     fixture
 }
@@ -67,6 +73,7 @@ async fn all(store: &Store) -> impl PartialEq + std::fmt::Debug + use<> {
             .unwrap(),
         store.task(task(1)).await.unwrap(),
         store.dead(10).await.unwrap(),
+        store.kinds().await.unwrap(),
         store.end().await.unwrap(),
     )
 }

@@ -13,6 +13,7 @@ mod dead;
 mod file;
 mod fixture;
 mod fold;
+mod kind;
 mod lock;
 mod migrate;
 mod postgres;

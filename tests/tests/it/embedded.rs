@@ -209,6 +209,12 @@ async fn up_runs_what_is_submitted_in_its_folder_and_keeps_it_when_it_is_killed(
         code == 0 && said.contains("{\"words\":3,\"lines\":1}"),
         "{said}"
     );
+    let misfit = ["submit", "demo.checksum", r#"{"pth":"poem.txt"}"#];
+    let (code, said) = alone(&world, "misfit", &misfit).await;
+    assert!(
+        code == 2 && said.contains("missing properties 'path'"),
+        "{said}"
+    );
     up.kill().await;
 
     let nowhere = ["submit", "demo.echo", "1"];

@@ -40,6 +40,7 @@ mod raw;
 mod refusals;
 mod replay;
 mod results;
+mod schemas;
 mod shutdown;
 mod stalls;
 mod store_faults;

@@ -18,6 +18,7 @@
 
 mod apply;
 mod bundle;
+mod declare;
 mod drain;
 mod ending;
 mod execute;
@@ -95,7 +96,7 @@ struct Running {
     engine: Arc<Engine>,
     /// One task per consumer, and the lane of the suspects.
     intakes: JoinSet<()>,
-    /// The outbox and the replies.
+    /// The outbox, the replies, and what declares kinds.
     senders: JoinSet<()>,
     /// Cancelled when the senders are to send what they have and end.
     flush: CancellationToken,
@@ -174,6 +175,7 @@ async fn open(
     let mut senders = JoinSet::new();
     senders.spawn(outbox::send(Arc::clone(&engine), settled, flush.clone()));
     senders.spawn(reply::send(broker, answers, flush.clone()));
+    senders.spawn(declare::send(Arc::clone(&engine), flush.clone()));
     let mut intakes = JoinSet::new();
     let lane = Lane {
         engine: Arc::clone(&engine),

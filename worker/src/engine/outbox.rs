@@ -87,8 +87,12 @@ impl Outbox {
 
     /// The queue of outcomes, by the next routing key in turn.
     pub(super) fn destination(&self) -> Destination {
-        let key = self.key.fetch_add(1, Ordering::Relaxed);
-        Destination::Results { key }
+        Destination::Results { key: self.key() }
+    }
+
+    /// The next routing key in turn.
+    pub(super) fn key(&self) -> u8 {
+        self.key.fetch_add(1, Ordering::Relaxed)
     }
 }
 

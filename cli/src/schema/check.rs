@@ -1,0 +1,273 @@
+//! Whether payloads match a JSON Schema. Pure.
+//!
+//! A schema stands alone: nothing that it refers to is ever fetched, from a file or
+//! from the net, since it may come from a worker that nobody here knows.
+
+use std::error::Error;
+
+use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader, ValidationError};
+use homing_protocol::Schema;
+use serde_json::Value;
+
+use crate::clean::for_terminal;
+
+/// What the schema is called while it is read: a name that relative references can
+/// be resolved against, and that leads nowhere.
+const NAME: &str = "homing:///schema";
+
+/// The stack of a thread that checks. A schema of 64 KiB has room for 2,000 references,
+/// one to the next, each of which takes up to 4 KiB of it, once for every level of a
+/// payload. Only what is used takes memory.
+pub(crate) const STACK_BYTES: usize = 64 << 20;
+
+/// Things that are told of one payload.
+const TOLD_MAX: usize = 3;
+
+/// Characters of each that are told: it may name a value as large as a payload.
+const CHARS_MAX: usize = 160;
+
+/// A schema, ready to check payloads by.
+pub(crate) struct Check {
+    schemas: Schemas,
+    index: SchemaIndex,
+}
+
+impl Check {
+    /// Reads `schema`, as of draft 2020-12 if it names no other.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing can be checked by it.
+    pub(crate) fn new(schema: &Schema) -> Result<Self, String> {
+        with_room(|| Self::compile(schema))
+    }
+
+    fn compile(schema: &Schema) -> Result<Self, String> {
+        let value: Value = serde_json::from_str(schema.as_str()).map_err(|e| e.to_string())?;
+        let mut compiler = Compiler::new();
+        compiler.use_loader(Box::new(Elsewhere));
+        let mut schemas = Schemas::new();
+        let added = compiler.add_resource(NAME, value);
+        added.map_err(|error| unusable(&error))?;
+        let index = compiler.compile(NAME, &mut schemas);
+        let index = index.map_err(|error| unusable(&error))?;
+        Ok(Self { schemas, index })
+    }
+
+    /// Where a payload, which is JSON, does not match, and how; `None` if it does. To
+    /// be called [`with_room`].
+    pub(crate) fn misfit(&self, payload: &[u8]) -> Option<String> {
+        let value: Value = match serde_json::from_slice(payload) {
+            Ok(value) => value,
+            Err(error) => return Some(for_terminal(&error.to_string())),
+        };
+        let error = self.schemas.validate(&value, self.index).err()?;
+        Some(told(&error))
+    }
+}
+
+/// Does `work` on a thread whose stack no schema exhausts.
+pub(crate) fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = builder.spawn_scoped(scope, work);
+        let done = thread.expect("there is room for a thread").join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Fetches nothing.
+struct Elsewhere;
+
+impl UrlLoader for Elsewhere {
+    fn load(&self, _: &str) -> Result<Value, Box<dyn Error>> {
+        Err("it is outside of the schema".into())
+    }
+}
+
+fn unusable(error: &CompileError) -> String {
+    let text = match error {
+        CompileError::LoadUrlError { url, .. } => {
+            let outside = url.strip_prefix("homing:///").unwrap_or(url);
+            format!("it refers to `{outside}`, and what is outside of it is not fetched")
+        }
+        CompileError::ValidationError { src, .. } => return told(src),
+        other => format!("{other:#}").replace(NAME, ""),
+    };
+    cut(&for_terminal(&text))
+}
+
+/// The first things that do not match, each with where it is as a JSON pointer.
+fn told(error: &ValidationError<'_, '_>) -> String {
+    let mut texts = Vec::new();
+    gather(error, &mut texts);
+    let more = texts.len().saturating_sub(TOLD_MAX);
+    texts.truncate(TOLD_MAX);
+    let mut text = texts.join("; ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
+
+/// What lies at the bottom of an error: what is above it only says that there is one.
+fn gather(error: &ValidationError<'_, '_>, texts: &mut Vec<String>) {
+    if !error.causes.is_empty() {
+        return error.causes.iter().for_each(|cause| gather(cause, texts));
+    }
+    let what = cut(&for_terminal(&error.kind.to_string()));
+    let text = match for_terminal(&error.instance_location.to_string()) {
+        root if root.is_empty() => what,
+        pointer => format!("{}: {what}", cut(&pointer)),
+    };
+    if !texts.contains(&text) {
+        texts.push(text);
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(schema: &Value) -> Result<Check, String> {
+        Check::new(&Schema::new(schema).unwrap())
+    }
+
+    fn misfit(schema: &Value, payload: &Value) -> Option<String> {
+        let check = check(schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
+        with_room(|| check.misfit(payload.to_string().as_bytes()))
+    }
+
+    #[test]
+    fn what_does_not_match_is_told_with_its_place() {
+        let schema = json!({
+            "type": "object",
+            "required": ["path"],
+            "properties": {
+                "path": { "type": "string" },
+                "a/b": { "items": { "type": "integer" } },
+            },
+            "additionalProperties": false,
+        });
+
+        assert_eq!(misfit(&schema, &json!({ "path": "x" })), None);
+        assert_eq!(
+            misfit(&schema, &json!({ "pth": "x" })).unwrap(),
+            "missing properties 'path'; additionalProperties 'pth' not allowed"
+        );
+        assert_eq!(
+            misfit(&schema, &json!({ "path": 1, "a/b": [1, "x\n"] })).unwrap(),
+            "/a~1b/1: want integer, but got string; /path: want string, but got number"
+        );
+    }
+
+    #[test]
+    fn of_many_things_the_first_are_told_and_none_at_length() {
+        let schema = json!({ "items": { "pattern": "^a*$" } });
+        let long = "b\u{1b}[2J".repeat(1_000);
+        let payload = json!([&long, &long, &long, &long, &long]);
+
+        let text = misfit(&schema, &payload).unwrap();
+
+        assert!(text.ends_with("; and 2 more"), "{text}");
+        assert!(
+            text.chars().count() < 600 && !text.contains('\u{1b}'),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn each_way_that_was_open_is_told() {
+        let schema = json!({ "anyOf": [{ "type": "string" }, { "type": "null" }] });
+
+        assert_eq!(misfit(&schema, &json!(null)), None);
+        assert_eq!(
+            misfit(&schema, &json!(1)).unwrap(),
+            "want string, but got number; want null, but got number"
+        );
+    }
+
+    #[test]
+    fn nothing_outside_of_a_schema_is_fetched() {
+        let error = |to: &str| check(&json!({ "$ref": to })).err().unwrap();
+
+        for to in ["file:///etc/passwd", "https://example.com/x.json"] {
+            let text = format!("it refers to `{to}`, and what is outside of it is not fetched");
+            assert_eq!(error(to), text);
+        }
+        assert!(error("other.json").starts_with("it refers to `other.json`"));
+        let meta = json!({ "$schema": "https://example.com/meta" });
+        assert!(check(&meta).is_err());
+    }
+
+    #[test]
+    fn a_schema_may_refer_to_itself_and_one_that_goes_in_circles_matches_nothing() {
+        let tree = json!({
+            "$defs": { "tree": { "type": "object", "additionalProperties": { "$ref": "#/$defs/tree" } } },
+            "$ref": "#/$defs/tree",
+        });
+
+        assert_eq!(misfit(&tree, &json!({ "a": { "b": {} } })), None);
+        assert!(misfit(&tree, &json!({ "a": { "b": 1 } })).is_some());
+        assert!(misfit(&json!({ "$ref": "#" }), &json!(1)).is_some());
+    }
+
+    #[test]
+    fn a_schema_that_leads_from_one_reference_to_the_next_takes_no_more_than_there_is() {
+        let to = |next: usize| json!({ "$ref": format!("#/$defs/{next}") });
+        let mut defs: serde_json::Map<_, _> = (0..1_500)
+            .map(|number| (number.to_string(), json!({ "not": to(number + 1) })))
+            .collect();
+        defs.insert("1500".to_owned(), json!({ "items": to(0) }));
+        let schema = json!({ "$defs": defs, "$ref": "#/$defs/0" });
+
+        assert_eq!(misfit(&schema, &json!([[[1]]])), None);
+    }
+
+    #[test]
+    fn a_pattern_that_would_take_too_much_memory_is_refused() {
+        assert!(check(&json!({ "pattern": "((a{1,999}){1,999}){1,999}" })).is_err());
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_told_with_its_place() {
+        for (schema, text) in [
+            (
+                json!({ "type": "text" }),
+                "/type: value must be one of 'array'",
+            ),
+            (
+                json!({ "pattern": "(" }),
+                "/pattern: '(' is not valid regex",
+            ),
+            (
+                json!({ "$ref": "#/nowhere" }),
+                "json-pointer in #/nowhere not found",
+            ),
+        ] {
+            let error = check(&schema).err().unwrap();
+
+            assert!(error.starts_with(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn true_takes_anything_and_false_nothing() {
+        assert_eq!(misfit(&json!(true), &json!([1])), None);
+        assert!(misfit(&json!(false), &json!([1])).is_some());
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_to_be_checked_does_not_match() {
+        assert!(check(&json!({})).unwrap().misfit(b"1e999").is_some());
+    }
+}
