@@ -128,14 +128,14 @@ impl Line for KindLine {
         ("KIND", Fit::Left),
         ("TASKS", Fit::Right),
         ("SUCCEEDED", Fit::Right),
-        ("FAILED", Fit::Right),
-        ("EXHAUSTED", Fit::Right),
-        ("DEAD", Fit::Right),
+        ("FAILED", Fit::Count),
+        ("EXHAUSTED", Fit::Count),
+        ("DEAD", Fit::Count),
         ("WAITED p50/p95", Fit::Right),
         ("RAN p50/p95", Fit::Right),
-        ("EXPIRED", Fit::Right),
-        ("CANCELLED", Fit::Right),
-        ("RETRYING", Fit::Right),
+        ("EXPIRED", Fit::Count),
+        ("CANCELLED", Fit::Count),
+        ("RETRYING", Fit::Count),
     ];
 
     fn cells(&self) -> Vec<Cell> {

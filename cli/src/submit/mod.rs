@@ -43,18 +43,25 @@ stdout: the task's id, or the batch's. With --wait, the task's output, or the
 batch's counts.
 
 CSV: the first line names the columns, each row is an object of strings by these
-names. With --column it has the named fields alone, read as :number, :bool or
-:json where that is said; there an empty cell is null.
+names. Where the task has other fields, or they are no strings, name them: with
+--column it has the named fields alone, read as :number, :bool or :json where
+that is said; there an empty cell is null.
+
+--key: with another payload than before the first outcome stays. --wait says so,
+and `homing show` has the other one as a conflict.
 
 --limit: the batch is sealed with what is in the first N rows; --resume with a
 higher limit, or with none, adds the rest and seals it anew.
 
 A row's id is made from its batch, its number, the kind and the payload: an
 edited row is a new task, and with other columns all are. A row's number is its
-line, in CSV its place below the names. Confirmed rows are noted in a journal
-beside the file; --resume leaves out those and what is stored. Rows that were
-not confirmed when this was killed may run twice; each has one outcome. Edit
-no row that may have been among them: its old task may be queued uncounted.
+line, in CSV its place below the names. Rows that were not confirmed when this
+was killed may run twice; each has one outcome. Edit no row that may have been
+among them: its old task may be queued uncounted.
+
+Confirmed rows are noted in a journal beside the file; --resume leaves out those
+and what is stored. With --wait the journal is removed once the store has every
+outcome of the batch. Without, remove it when `homing wait --batch` is done.
 
 Delayed tasks wait in the broker, to the second, for up to a year; an --at that
 is past is due at once.

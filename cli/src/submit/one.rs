@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
 use homing_producer::{Producer, Reply, WaitError, new_task_id};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
-use homing_protocol::{Envelope, Payload, Status, TaskId};
+use homing_protocol::{Digest, Envelope, Payload, Status, TaskId};
+use homing_store::Store;
 use serde::Serialize;
 
 use super::{SubmitArgs, broker_trouble, near, submit_trouble};
@@ -17,7 +19,7 @@ use crate::record_line::RecordLine;
 use crate::settings::{ONE_SHOT_WINDOW, Settings};
 use crate::trouble::Trouble;
 use crate::wait;
-use crate::which::now;
+use crate::which::{now, quoted};
 
 /// How long a reply may take. Whoever waits longer asks the store.
 const REPLY_TIME_MAX: Duration = Duration::from_hours(24 * 365);
@@ -47,12 +49,28 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     }
 
     let talk = Talk::new(settings);
-    let kind = envelope.kind.clone();
+    let (kind, digest) = (envelope.kind.clone(), envelope.digest);
+    let store = settings.open_store().await.ok();
+    if let (Some(store), true) = (&store, args.each.key.is_some() || args.each.id.is_some()) {
+        say_other(id, digest, store, talk).await;
+    }
     let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
     let reply = reply.map_err(submit_trouble(&link, &again))?;
-    let waiting = outcome(reply, kind.as_str(), settings, &mut output, talk);
+    let waiting = outcome(reply, kind.as_str(), store, settings, &mut output, talk);
     let waiting = with_hint(waiting, kind.as_str(), talk);
     wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
+}
+
+/// Says so if the task of this id that is stored has another payload.
+async fn say_other(id: TaskId, digest: Digest, store: &Store, talk: Talk) {
+    // A store that cannot be read is told of by whoever needs it.
+    if let Ok(Some(record)) = store.record(id).await
+        && record.report.digest != digest
+    {
+        talk.say(format!(
+            "another payload was submitted under this key or id before, and its outcome stays: homing show {id}"
+        ));
+    }
 }
 
 /// Waits, and after a while says where to look.
@@ -90,12 +108,12 @@ fn say_id(id: TaskId, output: &Output) -> Result<(), Trouble> {
 async fn outcome(
     reply: Reply,
     kind: &str,
+    store: Option<Store>,
     settings: &Settings,
     output: &mut Output,
     talk: Talk,
 ) -> Result<Exit, Trouble> {
     let id = reply.id();
-    let store = settings.open_store().await.ok();
     if let Some(store) = &store
         && let Some(hint) = near::hint(kind, store).await
     {
@@ -163,8 +181,18 @@ fn payload(given: Option<&str>) -> Result<Payload, Trouble> {
             None => (given.to_owned(), "the command line".to_owned()),
         },
     };
-    Payload::json("the payload", &text, PAYLOAD_BYTES_MAX)
-        .map_err(|error| Trouble::payload(&error, &from))
+    Payload::json("the payload", &text, PAYLOAD_BYTES_MAX).map_err(|error| {
+        let trouble = Trouble::payload(&error, &from);
+        match given.filter(|given| Path::new(given).is_file()) {
+            Some(file) => {
+                let file = quoted(file);
+                trouble.fix(format!(
+                    "the file's content as one payload: @{file}; a task for each line or row: --rows {file}"
+                ))
+            }
+            None => trouble,
+        }
+    })
 }
 
 /// Reads one byte more than a payload may have, so that one that is too large
