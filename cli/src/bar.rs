@@ -16,7 +16,8 @@ pub(crate) fn bar(template: &'static str, talk: Talk) -> ProgressBar {
     if !talk.shows_progress() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(0);
+    // One of nothing would be full.
+    let bar = ProgressBar::new(1);
     // The template is a literal of ours: a wrong one keeps the default look.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

@@ -234,7 +234,7 @@ fn show(bar: &ProgressBar, batch: &Batch, done: u64, took: Duration) {
         0 => String::new(),
         problems => format!("  {} did not succeed", grouped(problems)),
     };
-    bar.set_length(batch.total.unwrap_or_else(|| batch.counts.total()));
+    bar.set_length(batch.total.unwrap_or_else(|| batch.counts.total()).max(1));
     bar.set_position(closed);
     bar.set_message(format!("{of}  {}{problems}", pace(done, took, left)));
 }
