@@ -47,8 +47,9 @@ names. Where the task has other fields, or they are no strings, name them: with
 --column it has the named fields alone, read as :number, :bool or :json where
 that is said; there an empty cell is null.
 
---key: with another payload than before the first outcome stays. --wait says so,
-and `homing show` has the other one as a conflict.
+--key: a task with another payload than before runs too, but the first outcome
+stays; `homing show` has the other one as a conflict. --wait says so and prints
+the first; without it nothing is said.
 
 --limit: the batch is sealed with what is in the first N rows; --resume with a
 higher limit, or with none, adds the rest and seals it anew.
@@ -272,6 +273,11 @@ impl Each {
         if let Some(at) = self.at.filter(|at| *at < now) {
             talk.say(format!("--at was {} ago: due at once", span(now.since(at))));
         }
+    }
+
+    /// Whether the task may be one that was submitted before.
+    const fn is_named(&self) -> bool {
+        self.key.is_some() || self.id.is_some()
     }
 
     /// When a task submitted at `now` is due, if not at once.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use homing_producer::{Producer, Reply, WaitError, new_task_id};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
 use homing_protocol::{Digest, Envelope, Payload, Status, TaskId};
-use homing_store::Store;
+use homing_store::{Record, Store};
 use serde::Serialize;
 
 use super::{SubmitArgs, broker_trouble, near, submit_trouble};
@@ -49,28 +49,13 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     }
 
     let talk = Talk::new(settings);
-    let (kind, digest) = (envelope.kind.clone(), envelope.digest);
-    let store = settings.open_store().await.ok();
-    if let (Some(store), true) = (&store, args.each.key.is_some() || args.each.id.is_some()) {
-        say_other(id, digest, store, talk).await;
-    }
+    let kind = envelope.kind.clone();
+    let named = args.each.is_named().then_some(envelope.digest);
     let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
     let reply = reply.map_err(submit_trouble(&link, &again))?;
-    let waiting = outcome(reply, kind.as_str(), store, settings, &mut output, talk);
+    let waiting = outcome(reply, (kind.as_str(), named), settings, &mut output, talk);
     let waiting = with_hint(waiting, kind.as_str(), talk);
     wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
-}
-
-/// Says so if the task of this id that is stored has another payload.
-async fn say_other(id: TaskId, digest: Digest, store: &Store, talk: Talk) {
-    // A store that cannot be read is told of by whoever needs it.
-    if let Ok(Some(record)) = store.record(id).await
-        && record.report.digest != digest
-    {
-        talk.say(format!(
-            "another payload was submitted under this key or id before, and its outcome stays: homing show {id}"
-        ));
-    }
 }
 
 /// Waits, and after a while says where to look.
@@ -104,16 +89,27 @@ fn say_id(id: TaskId, output: &Output) -> Result<(), Trouble> {
 }
 
 /// Waits for the outcome to be pushed, or to be stored: a worker that dies right
-/// after its outcome is safe pushes nothing.
+/// after its outcome is safe pushes nothing. A task that is `named` with this digest
+/// may be there with another: then that one's outcome counts.
 async fn outcome(
     reply: Reply,
-    kind: &str,
-    store: Option<Store>,
+    (kind, named): (&str, Option<Digest>),
     settings: &Settings,
     output: &mut Output,
     talk: Talk,
 ) -> Result<Exit, Trouble> {
     let id = reply.id();
+    let store = settings.open_store().await.ok();
+    if let (Some(store), Some(digest)) = (&store, named)
+        && let Some(first) = other(id, digest, store).await
+    {
+        talk.say(format!(
+            "another payload was submitted under this key or id before; its outcome stays: homing show {id}"
+        ));
+        if first.report.status.is_closed() {
+            return answered(&first, output, talk);
+        }
+    }
     if let Some(store) = &store
         && let Some(hint) = near::hint(kind, store).await
     {
@@ -133,8 +129,7 @@ async fn outcome(
         biased;
         pushed = reply.report() => pushed,
         record = stored => {
-            wait::answer(&RecordLine::stored(&record), record.report.status, output, talk)?;
-            return Ok(exit(record.report.status));
+            return answered(&record, output, talk);
         }
     };
     match pushed {
@@ -149,6 +144,19 @@ async fn outcome(
         }
         Err(error) => Err(Trouble::bug(&error)),
     }
+}
+
+/// What is stored of the task of this id, if that has another payload.
+async fn other(id: TaskId, digest: Digest, store: &Store) -> Option<Record> {
+    // A store that cannot be read is told of by whoever needs it.
+    let found = store.record(id).await.ok()??;
+    (found.report.digest != digest).then_some(found)
+}
+
+fn answered(record: &Record, output: &mut Output, talk: Talk) -> Result<Exit, Trouble> {
+    let status = record.report.status;
+    wait::answer(&RecordLine::stored(record), status, output, talk)?;
+    Ok(exit(status))
 }
 
 fn exit(status: Status) -> Exit {
