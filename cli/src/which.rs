@@ -145,7 +145,7 @@ pub(crate) async fn find_batch(store: &Store, name: &BatchRef) -> Result<Batch, 
             format!("nothing is stored of batch `{name}`"),
         )
         .from("--batch")
-        .fix("check its name, and that a collector runs: homing queues")
+        .fix("`homing audit` names those that are stored; without a collector none is")
     })
 }
 

@@ -224,7 +224,12 @@ struct Waiting {
 pub(crate) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, Trouble> {
     let now = now();
     args.each.check(now)?;
-    args.each.say_past(now, Talk::new(settings));
+    let talk = Talk::new(settings);
+    args.each.say_past(now, talk);
+    // Whoever waits for one task is told while it is on its way.
+    if args.is_batch() || !args.waiting.wait {
+        near::say(args.kind.as_str(), settings, talk).await;
+    }
     match &args.many.rows {
         Some(rows) => {
             let rows = rows.clone();

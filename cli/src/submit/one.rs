@@ -66,7 +66,7 @@ async fn with_hint<T>(waiting: impl Future<Output = T>, kind: &str, talk: Talk) 
         () = tokio::time::sleep(HINT_AFTER) => {}
     }
     talk.say(format!(
-        "no outcome yet; `homing queues` shows what waits: for a worker, or for one that knows `{kind}`"
+        "no outcome yet: it runs, or waits for a worker that knows `{kind}`; `homing queues` shows which"
     ));
     waiting.await
 }
