@@ -121,7 +121,7 @@ pub(crate) async fn run(args: CollectorArgs, settings: &Settings) -> Result<Exit
         ended = collecting => ended,
         () = twice => {
             talk.say("stopped at once; what is not stored stays in its queue");
-            return Ok(Exit::Done);
+            return Ok(Exit::CutOff);
         }
     };
 

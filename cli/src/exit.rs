@@ -6,7 +6,7 @@ pub(crate) enum Exit {
     /// Done.
     Done = 0,
     /// Done, and the answer is no: the task did not succeed, the topology
-    /// differs, the books do not balance.
+    /// differs, tasks have no outcome.
     No = 1,
     /// Used in a way that has no meaning.
     Usage = 2,
@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     Denied = 77,
     /// A setting that cannot be.
     Config = 78,
+    /// Ended at once by a second Ctrl-C or SIGTERM, what ran being cut off.
+    CutOff = 130,
 }
 
 impl From<Exit> for ExitCode {

@@ -52,7 +52,8 @@ pub(crate) const EXITS: &str = "\
 `homing COMMAND --help` has examples.
 
 Exit status: 0 done, 1 the answer is no, 2 usage, 3 partly, 4 timed out,
-5 not found, 69 unreachable, 70 a bug, 75 wedged, 77 refused, 78 bad setting";
+5 not found, 69 unreachable, 70 a bug, 75 wedged, 77 refused, 78 bad setting,
+130 ended at once by a second Ctrl-C";
 
 #[cfg(test)]
 mod tests {
@@ -96,6 +97,10 @@ mod tests {
         {
             let help = verb.render_help().to_string();
             assert!(help.contains("Example"), "{help}");
+            // What is written below is in its own lines; broken ones are ragged.
+            let below = verb.get_after_help().unwrap().to_string();
+            let long = below.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(long, None, "{}", verb.get_name());
             assert!(
                 help.lines().all(|line| line.chars().count() <= 80),
                 "{help}"

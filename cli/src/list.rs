@@ -45,6 +45,13 @@ pub(crate) async fn run(args: ListArgs, settings: &Settings) -> Result<Exit, Tro
         return Ok(Exit::Done);
     }
     output.lines(&lines)?;
+    if lines.is_empty() {
+        let talk = Talk::new(settings);
+        talk.say(match args.which.is_empty() {
+            true => "nothing is stored yet",
+            false => "nothing like that is stored",
+        });
+    }
     if u64::from(args.limit) == lines.len() as u64 {
         let shown = grouped(lines.len() as u64);
         Talk::new(settings).say(format!("the newest {shown}; for more: -n N"));

@@ -5,6 +5,7 @@
 
 mod ask;
 mod audit;
+mod bar;
 mod batch_stats;
 mod bench;
 mod chaos;

@@ -84,8 +84,12 @@ impl Output {
                 let (width, is_first) = (terminal_width(), self.layout.is_none());
                 let layout = self.layout.get_or_insert(Layout::new(L::COLUMNS));
                 let text = layout.lines(&rows, width, coloured);
+                let zeros = layout.zeros().join(", ");
                 let left_out = layout.left_out(width).join(", ");
                 self.raw(&format!("{text}\n"))?;
+                if is_first && !zeros.is_empty() {
+                    self.talk.say(format!("all 0, and left out: {zeros}"));
+                }
                 if is_first && !left_out.is_empty() {
                     self.talk.say(format!(
                         "no room for {left_out}: a wider terminal has it, and --json"

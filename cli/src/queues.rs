@@ -13,8 +13,8 @@ use crate::trouble::Trouble;
 
 const EXAMPLES: &str = "\
 `-` is what cannot be known: AMQP does not tell what is unacked, nor anything of
-a queue that does not exist. RabbitMQ's management API tells what is unacked, some
-seconds late. `delay.*` is all queues of delayed tasks together.
+a queue that does not exist. RabbitMQ's management API tells what is unacked,
+some seconds late. `delay.*` is all queues of delayed tasks together.
 
 Examples:
   homing queues

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::batch_stats::{BatchStats, Summary};
 use crate::exit::Exit;
-use crate::output::{Form, Line, Output};
+use crate::output::{Form, Line, Output, Talk};
 use crate::settings::Settings;
 use crate::table::{Cell, Column, Fit};
 use crate::time::{grouped, span};
@@ -128,14 +128,14 @@ impl Line for KindLine {
         ("KIND", Fit::Left),
         ("TASKS", Fit::Right),
         ("SUCCEEDED", Fit::Right),
-        ("FAILED", Fit::Right),
-        ("EXHAUSTED", Fit::Right),
-        ("DEAD", Fit::Right),
+        ("FAILED", Fit::Count),
+        ("EXHAUSTED", Fit::Count),
+        ("DEAD", Fit::Count),
         ("WAITED p50/p95", Fit::Right),
         ("RAN p50/p95", Fit::Right),
-        ("EXPIRED", Fit::Right),
-        ("CANCELLED", Fit::Right),
-        ("RETRYING", Fit::Right),
+        ("EXPIRED", Fit::Count),
+        ("CANCELLED", Fit::Count),
+        ("RETRYING", Fit::Count),
     ];
 
     fn cells(&self) -> Vec<Cell> {
@@ -164,6 +164,13 @@ pub(crate) async fn run(args: StatsArgs, settings: &Settings) -> Result<Exit, Tr
         let kinds = kinds.map_err(|error| Trouble::store(&error))?;
         let lines: Vec<_> = kinds.iter().map(KindLine::stored).collect();
         output.lines(&lines)?;
+        if lines.is_empty() {
+            let talk = Talk::new(settings);
+            talk.say(match args.kind {
+                None => "nothing is stored yet",
+                Some(_) => "nothing is stored of such a kind",
+            });
+        }
         return Ok(Exit::Done);
     };
 

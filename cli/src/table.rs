@@ -1,8 +1,12 @@
 //! Lines of columns for a terminal.
 //!
-//! Columns that do not fit are left out from the right, so that an id is
-//! whole or not there. Only the last column, if it is [free](Fit::Free) text,
-//! is cut. Nothing is drawn around them: a line is one event, for `grep`.
+//! Columns that do not fit stand on a second line below the first, so that an id
+//! is whole and nothing is hidden; what has no room there either is left out, from
+//! the right. [Counts](Fit::Count) that are 0 in every row give way before that.
+//! Only the last column, if it is [free](Fit::Free) text, is cut. Nothing is drawn
+//! around them. A pipe gets a line for each, whole: for `grep`.
+
+use std::ops::Range;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Color, ColumnConstraint, ContentArrangement, Width};
@@ -13,7 +17,10 @@ use crate::clean;
 /// Between two columns.
 const GAP: u16 = 2;
 
-/// Free text is left out where it would have less room than this.
+/// Before the second line of a row.
+const INDENT: u16 = 2;
+
+/// Free text goes where it has no less room than this.
 const FREE_WIDTH_MIN: u16 = 12;
 
 /// How a column takes its place.
@@ -23,6 +30,9 @@ pub(crate) enum Fit {
     Left,
     /// Numbers, to the right.
     Right,
+    /// The same, left out where there is no room and every one is 0. Of a table
+    /// that is printed at once.
+    Count,
     /// Text of any length, cut where the line ends. The last column only.
     Free,
 }
@@ -90,15 +100,18 @@ pub(crate) const fn colour(status: Status) -> Color {
 /// The columns of one table, which may be printed in several parts.
 pub(crate) struct Layout {
     columns: &'static [Column],
-    /// The widest content of each column so far, so that later parts stand
+    /// Which of them are in use, from the left.
+    used: Vec<usize>,
+    /// The widest content of each of those so far, so that later parts stand
     /// below earlier ones.
     widths: Vec<u16>,
 }
 
 impl Layout {
-    pub(crate) const fn new(columns: &'static [Column]) -> Self {
+    pub(crate) fn new(columns: &'static [Column]) -> Self {
         Self {
             columns,
+            used: (0..columns.len()).collect(),
             widths: Vec::new(),
         }
     }
@@ -108,13 +121,58 @@ impl Layout {
     pub(crate) fn lines(&mut self, rows: &[Vec<Cell>], width: u16, coloured: bool) -> String {
         let first = self.widths.is_empty();
         self.widen(rows);
-        let kept = self.fitting(width);
-        let mut table = bare(coloured);
         if first {
-            table.add_row(self.columns[..kept].iter().map(|(name, _)| *name));
+            self.drop_zeros(rows, width);
+        }
+        let (above, below) = self.fitting(width);
+        let above_lines = self.part(rows, 0..above, width, (first, coloured));
+        let room = width.saturating_sub(INDENT);
+        let below_lines = self.part(rows, above..below, room, (first, coloured));
+        let indent = " ".repeat(INDENT.into());
+        let mut lines = Vec::with_capacity(above_lines.len());
+        for (line, more) in above_lines.into_iter().zip(below_lines) {
+            lines.push(line);
+            if !more.is_empty() {
+                lines.push(format!("{indent}{more}"));
+            }
+        }
+        lines.join("\n")
+    }
+
+    /// The names of the columns for which `width` had no room.
+    pub(crate) fn left_out(&self, width: u16) -> Vec<&'static str> {
+        let (_, fitting) = self.fitting(width);
+        let left_out = self.used.iter().skip(fitting);
+        left_out.map(|at| self.columns[*at].0).collect()
+    }
+
+    /// The names of the columns that gave way because all in them is 0.
+    pub(crate) fn zeros(&self) -> Vec<&'static str> {
+        let all = self.columns.iter().enumerate();
+        let zeros = all.filter(|(at, _)| !self.used.contains(at));
+        zeros.map(|(_, (name, _))| *name).collect()
+    }
+
+    /// A line for each row, with those of its columns that are in `range`.
+    fn part(
+        &self,
+        rows: &[Vec<Cell>],
+        range: Range<usize>,
+        width: u16,
+        (named, coloured): (bool, bool),
+    ) -> Vec<String> {
+        let used = &self.used[range.clone()];
+        let names = named.then(|| used.iter().map(|at| self.columns[*at].0).collect());
+        if used.is_empty() {
+            return vec![String::new(); rows.len() + usize::from(named)];
+        }
+        let mut table = bare(coloured);
+        if let Some(names) = names {
+            table.add_row::<Vec<_>>(names);
         }
         for row in rows {
-            let mut line = comfy_table::Row::from(row[..kept].iter().map(|cell| {
+            let mut line = comfy_table::Row::from(used.iter().map(|at| {
+                let cell = &row[*at];
                 let shown = comfy_table::Cell::new(&cell.shown);
                 match cell.status {
                     Some(status) => shown.fg(colour(status)),
@@ -124,59 +182,76 @@ impl Layout {
             line.max_height(1);
             table.add_row(line);
         }
-        self.arrange(&mut table, width);
-        table.trim_fmt()
-    }
-
-    /// The names of the columns for which `width` had no room.
-    pub(crate) fn left_out(&self, width: u16) -> Vec<&'static str> {
-        let left_out = self.columns.iter().skip(self.fitting(width));
-        left_out.map(|(name, _)| *name).collect()
+        self.arrange(&mut table, range, width);
+        table.trim_fmt().split('\n').map(str::to_owned).collect()
     }
 
     fn widen(&mut self, rows: &[Vec<Cell>]) {
         let mut table = bare(false);
-        table.add_row(self.columns.iter().map(|(name, _)| *name));
+        table.add_row(self.used.iter().map(|at| self.columns[*at].0));
         for row in rows {
-            table.add_row(row.iter().map(|cell| cell.shown.as_str()));
+            table.add_row(self.used.iter().map(|at| row[*at].shown.as_str()));
         }
-        self.widths.resize(self.columns.len(), 0);
+        self.widths.resize(self.used.len(), 0);
         let widest = table.column_max_content_widths();
         for (width, widest) in self.widths.iter_mut().zip(widest) {
             *width = widest.max(*width);
         }
     }
 
-    /// How many columns, from the left, fit into `width`. At least one.
-    fn fitting(&self, width: u16) -> usize {
+    /// Leaves out counts that are 0 everywhere, from the right, until the rest has
+    /// room on one line.
+    fn drop_zeros(&mut self, rows: &[Vec<Cell>], width: u16) {
+        for at in (0..self.columns.len()).rev() {
+            if self.fit(0, width) == self.used.len() {
+                return;
+            }
+            let is_zero = |row: &Vec<Cell>| row[at].shown == "0";
+            if self.columns[at].1 == Fit::Count && rows.iter().all(is_zero) {
+                self.used.remove(at);
+                self.widths.remove(at);
+            }
+        }
+    }
+
+    /// Up to which column, from the left, the first line has room, and up to which
+    /// the second has. At least one has.
+    fn fitting(&self, width: u16) -> (usize, usize) {
+        let above = self.fit(0, width).max(1);
+        (above, self.fit(above, width.saturating_sub(INDENT)))
+    }
+
+    /// Up to which column a line of `width` has room that begins with that at
+    /// `from`.
+    fn fit(&self, from: usize, width: u16) -> usize {
         let mut room = width;
-        for (at, ((_, fit), wide)) in self.columns.iter().zip(&self.widths).enumerate() {
-            let least = match fit {
+        for (at, wide) in self.widths.iter().enumerate().skip(from) {
+            let least = match self.columns[self.used[at]].1 {
                 Fit::Free => FREE_WIDTH_MIN.min(*wide),
-                Fit::Left | Fit::Right => *wide,
+                Fit::Left | Fit::Right | Fit::Count => *wide,
             };
             if least > room {
-                return at.max(1);
+                return at;
             }
             room = room.saturating_sub(wide.saturating_add(GAP));
         }
-        self.columns.len()
+        self.used.len()
     }
 
-    fn arrange(&self, table: &mut comfy_table::Table, width: u16) {
+    fn arrange(&self, table: &mut comfy_table::Table, range: Range<usize>, width: u16) {
         let mut room = width;
-        for (at, column) in table.column_iter_mut().enumerate() {
-            let fit = self.columns[at].1;
+        for (at, column) in range.zip(table.column_iter_mut()) {
+            let fit = self.columns[self.used[at]].1;
             let wide = match fit {
                 Fit::Free => self.widths[at].min(room),
-                Fit::Left | Fit::Right => self.widths[at],
+                Fit::Left | Fit::Right | Fit::Count => self.widths[at],
             };
             room = room.saturating_sub(wide.saturating_add(GAP));
             // The gap is part of the column's width.
             let wide = Width::Fixed(wide.saturating_add(GAP).max(1));
             column.set_padding((0, GAP));
             column.set_constraint(ColumnConstraint::Absolute(wide));
-            if fit == Fit::Right {
+            if matches!(fit, Fit::Right | Fit::Count) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -229,20 +304,56 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_loses_columns_and_never_digits() {
+    fn a_narrow_terminal_has_the_rest_below_and_never_loses_digits() {
         for width in 1..120 {
-            let lines =
-                Layout::new(COLUMNS).lines(&[row("171 ms", &"long ".repeat(40))], width, false);
+            let mut layout = Layout::new(COLUMNS);
+            let lines = layout.lines(&[row("171 ms", &"long ".repeat(40))], width, false);
 
-            let line = lines.lines().last().unwrap();
-            let expected = [ID, "171 ms"].map(|whole| line.contains(whole));
-            let fits = [width >= 44, width >= 52];
-            assert_eq!(expected, fits, "{width}: {line}");
-            assert!(
-                line.chars().count() <= usize::from(width).max(6),
-                "{width}: {line}"
-            );
-            assert_eq!(lines.lines().count(), 2, "{width}");
+            for (whole, least) in [(ID, 38), ("171 ms", 44)] {
+                assert_eq!(lines.contains(whole), width >= least, "{width}: {lines}");
+            }
+            for line in lines.lines() {
+                let long = line.chars().count();
+                assert!(long <= usize::from(width).max(6), "{width}: {line}");
+            }
+            let parts = if width >= 66 { 1 } else { 2 };
+            assert!(lines.lines().count() <= 2 * parts, "{width}: {lines}");
+            let whole = layout.left_out(width).is_empty();
+            assert_eq!(whole, width >= 44, "{width}: {lines}");
+        }
+        let lines = Layout::new(COLUMNS).lines(&[row("1 ms", "why"), row("2 ms", "")], 48, false);
+        assert_eq!(
+            lines,
+            format!(
+                "STATUS  TASK\n   RAN  DETAIL\nfailed  {ID}\n  1 ms  why\nfailed  {ID}\n  2 ms"
+            )
+        );
+    }
+
+    #[test]
+    fn counts_that_are_0_in_every_row_give_way_from_the_right_where_room_is_short() {
+        const COUNTS: &[Column] = &[
+            ("KIND", Fit::Left),
+            ("FAILED", Fit::Count),
+            ("DEAD", Fit::Count),
+            ("EXPIRED", Fit::Count),
+            ("RAN", Fit::Right),
+        ];
+        let row = |expired: &str| ["demo", "0", "0", expired, "1 ms"].map(Cell::text).to_vec();
+        let shown = |width, expired| {
+            let mut layout = Layout::new(COUNTS);
+            let lines = layout.lines(&[row("0"), row(expired)], width, false);
+            let names = lines.lines().next().unwrap().to_owned();
+            (names, layout.zeros().join(" "))
+        };
+        for (width, expired, names, zeros) in [
+            (80, "0", "KIND  FAILED  DEAD  EXPIRED   RAN", ""),
+            (32, "0", "KIND  FAILED  DEAD   RAN", "EXPIRED"),
+            (32, "1", "KIND  FAILED  EXPIRED   RAN", "DEAD"),
+            (16, "0", "KIND   RAN", "FAILED DEAD EXPIRED"),
+        ] {
+            let expected = (names.to_owned(), zeros.to_owned());
+            assert_eq!(shown(width, expired), expected, "{width}");
         }
     }
 

@@ -15,9 +15,10 @@ const EXAMPLES: &str = "\
 `apply` creates what is not there and changes nothing that is. `check` creates
 nothing; it lists what differs. Exit status of both: 0 all as wanted, 1 not.
 
-`--results 4` spreads outcomes over the queues `results`, `results.1`, `results.2`
-and `results.3`, while everything runs. Without it they stay as they are spread.
-Queues above the number get no more, and stay: collectors empty them.
+`--results 4` spreads outcomes over the queues `results`, `results.1`,
+`results.2` and `results.3`, while everything runs. Without it they stay as they
+are spread. Queues above the number get no more, and stay: collectors empty
+them.
 
 Examples:
   homing topology apply --queues tasks.big
@@ -28,8 +29,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TopologyArgs {
-    /// What to do
-    #[arg(value_enum)]
+    /// apply: create what is not there; check: compare, and list what differs
+    #[arg(value_enum, hide_possible_values = true)]
     action: Action,
 
     /// Queues of tasks beside `tasks` and `tasks.suspect`
@@ -48,9 +49,7 @@ pub(crate) struct TopologyArgs {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Action {
-    /// Create what is not there
     Apply,
-    /// Compare, and list what differs
     Check,
 }
 

@@ -132,7 +132,7 @@ impl Trouble {
             ),
             BrokerError::Url(_) => (
                 Exit::Config,
-                "write it as amqp://USER:PASSWORD@HOST:5672/VHOST, with `%2f` for a `/` in a name"
+                "write it as amqp://USER:PASSWORD@HOST:5672/VHOST, with `%2f` for a `/` in a name, or sqlite:PATH"
                     .to_owned(),
             ),
             BrokerError::Protocol { .. } => (
@@ -226,7 +226,7 @@ fn of_file(error: &StoreError) -> (Exit, &'static str) {
     match error {
         StoreError::Missing { .. } => (
             Exit::Unreachable,
-            "run it where the collector runs, or name the store: HOMING_STORE=sqlite:/path/homing.db",
+            "run it where the collector or `homing up` runs, or begin here: homing up --demo",
         ),
         StoreError::NoDirectory { .. } => (
             Exit::Config,

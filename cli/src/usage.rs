@@ -1,6 +1,7 @@
 //! Reads the command line, and says what is wrong with it in the three parts
 //! that every error has.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use clap::{Arg, Command, Error, FromArgMatches};
 use crate::cli::{self, Cli};
 use crate::exit::Exit;
 use crate::trouble::Trouble;
+use crate::which::NoTaskId;
 
 /// What the command line came to.
 pub(crate) enum Typed {
@@ -56,7 +58,10 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
         || "homing --help".to_owned(),
         |verb| format!("homing {verb} --help"),
     );
-    let fix = tip(&text).unwrap_or(help);
+    let fix = match error.source().is_some_and(|cause| cause.is::<NoTaskId>()) {
+        true => "`homing list` shows ids; those of a batch: homing list --batch NAME".to_owned(),
+        false => tip(&text).unwrap_or(help),
+    };
     match variable(error, words) {
         Some(name) => Trouble::new(Exit::Config, what).from(name).fix(fix),
         None => Trouble::new(Exit::Usage, what)

@@ -1,13 +1,14 @@
 //! `homing wait`: until tasks or a batch are closed, by the store.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use homing_protocol::{Status, TaskId};
 use homing_store::{Batch, BatchRef, Record, Store, StoreError};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::bar::{bar, pace};
 use crate::exit::{Exit, of_several};
 use crate::output::{Form, Output, Talk};
 use crate::record_line::RecordLine;
@@ -186,7 +187,7 @@ pub(crate) async fn of_batch(
         BatchRef::Id(id) => format!("--batch {id}"),
         BatchRef::Label(label) => format!("--batch {}", quoted(label)),
     };
-    let bar = progress(talk);
+    let bar = bar("waiting  {wide_bar}  {msg}", talk);
     let waiting = async {
         let batch = all_closed(store, name, &bar).await?;
         bar.finish_and_clear();
@@ -198,15 +199,18 @@ pub(crate) async fn of_batch(
 async fn all_closed(store: &Store, name: &BatchRef, bar: &ProgressBar) -> Result<Batch, Trouble> {
     let told = |error| Trouble::store(&error);
     let mut watch = store.watch().await.map_err(told)?;
+    let mut began = None;
     loop {
         // Not stored yet is not an error: its records may be on their way.
         if let Some(batch) = watch.look(|| store.batch(name)).await.map_err(told)? {
-            bar.set_length(batch.total.unwrap_or_else(|| batch.counts.total()));
-            bar.set_position(batch.counts.closed());
-            bar.set_message(match batch.counts.problems() {
-                0 => String::new(),
-                problems => format!("{} did not succeed", grouped(problems)),
-            });
+            let (first, since) =
+                *began.get_or_insert_with(|| (batch.counts.closed(), Instant::now()));
+            show(
+                bar,
+                &batch,
+                batch.counts.closed().saturating_sub(first),
+                since.elapsed(),
+            );
             if batch.is_closed() {
                 let others = watch.look(|| others(store, &batch)).await;
                 if !others.map_err(told)? {
@@ -216,6 +220,23 @@ async fn all_closed(store: &Store, name: &BatchRef, bar: &ProgressBar) -> Result
         }
         watch.changed().await.map_err(told)?;
     }
+}
+
+/// Shows how far a batch is of which `done` were done in the time that it `took`.
+fn show(bar: &ProgressBar, batch: &Batch, done: u64, took: Duration) {
+    let closed = batch.counts.closed();
+    let of = batch.total.map_or_else(
+        || format!("{} tasks so far", grouped(closed)),
+        |total| format!("{} of {} tasks", grouped(closed), grouped(total)),
+    );
+    let left = batch.total.map(|total| total.saturating_sub(closed));
+    let problems = match batch.counts.problems() {
+        0 => String::new(),
+        problems => format!("  {} did not succeed", grouped(problems)),
+    };
+    bar.set_length(batch.total.unwrap_or_else(|| batch.counts.total()).max(1));
+    bar.set_position(closed);
+    bar.set_message(format!("{of}  {}{problems}", pace(done, took, left)));
 }
 
 /// Whether the tasks with an answer, although as many as were submitted, are
@@ -250,17 +271,4 @@ fn batch_answer(batch: &Batch, settings: &Settings) -> Result<Exit, Trouble> {
         Talk::new(settings).say(next);
     }
     Ok(of_several(succeeded, others))
-}
-
-fn progress(talk: Talk) -> ProgressBar {
-    if !talk.shows_progress() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    let style = "{human_pos} of {human_len}  {wide_bar}  {percent} %  {msg}";
-    // The template is a literal of ours: a wrong one keeps the default look.
-    bar.set_style(
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    bar
 }

@@ -9,11 +9,14 @@ use crate::exit::Exit;
 use crate::time::parse_duration;
 use crate::trouble::Trouble;
 
+/// What was given is no id of a task.
+#[derive(Debug, thiserror::Error)]
+#[error("it is no id of a task; one looks like 01a1fc9a-6cd9-8000-8005-f6440c6a3056")]
+pub(crate) struct NoTaskId;
+
 /// Reads the id of a task.
-pub(crate) fn parse_task(text: &str) -> Result<TaskId, String> {
-    text.parse().map_err(|_| {
-        "it is no id of a task; one looks like 01a1fc9a-6cd9-8000-8005-f6440c6a3056".to_owned()
-    })
+pub(crate) fn parse_task(text: &str) -> Result<TaskId, NoTaskId> {
+    text.parse().map_err(|_| NoTaskId)
 }
 
 /// Which outcomes are wanted; all that are given must hold.
@@ -142,7 +145,7 @@ pub(crate) async fn find_batch(store: &Store, name: &BatchRef) -> Result<Batch, 
             format!("nothing is stored of batch `{name}`"),
         )
         .from("--batch")
-        .fix("check its name, and that a collector runs: homing queues")
+        .fix("`homing audit` names those that are stored; without a collector none is")
     })
 }
 

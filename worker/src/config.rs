@@ -220,10 +220,11 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// `90 s`, `5 min`, `20 ms`.
+/// `90 s`, `5 min`, `24 h`, `20 ms`.
 pub(crate) fn in_words(duration: Duration) -> String {
     let secs = duration.as_secs();
     match (secs, duration.subsec_millis()) {
+        (7_200.., 0) if secs.is_multiple_of(3_600) => format!("{} h", secs / 3_600),
         (60.., 0) if secs.is_multiple_of(60) => format!("{} min", secs / 60),
         (_, 0) => format!("{secs} s"),
         _ => format!("{} ms", duration.as_millis()),

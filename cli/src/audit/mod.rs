@@ -40,19 +40,24 @@ use crate::trouble::Trouble;
 const ROUNDS_MAX: u32 = 3;
 
 const EXAMPLES: &str = "\
-proved: every task has an answer in the store. on-the-way: a queue may hold what
-is missing. open: the batch is not sealed. unknown: no queue is seen to hold it,
-but what is unacked cannot be seen; RabbitMQ's management API tells that. lost:
-every queue is known to be empty; the rows are named. That takes a minute and a
-half, but on the embedded broker none. Tasks outside batches are in the books from their first record on. A row number
-is the number of the line in the file; a rejected line has no task.
+proved      every task has an answer in the store
+on-the-way  a queue may hold what is missing
+open        the batch is not sealed: its producer is at work, or was ended
+unknown     no queue is seen to hold what is missing, but what is unacked cannot
+            be seen; RabbitMQ's management API tells that
+lost        every queue is known to be empty; the rows are named. To know takes
+            a minute and a half, but on the embedded broker no time
+
+A row's number is its line in the file, in CSV its place below the names; a
+rejected row has no task. Of tasks outside batches only those are known of which
+something is stored, an attempt or an outcome; others are named by their ids.
 
 Exit status: 0 proved, 1 lost, 3 unknown, 4 on the way or open.
 
 Examples:
   homing audit --batch night-42 --management-url http://localhost:15672
   homing audit 01a1fc18-d03d-73e9-8668-5257bdd640fb
-  tail -qn +2 night.ndjson.*.journal | grep -v @ | cut -d' ' -f2 | homing audit -";
+  tail -qn +2 *.journal | grep -v @ | cut -d' ' -f2 | homing audit -";
 
 /// Whether every task has an answer stored, or where it may be
 #[derive(Debug, clap::Args)]
@@ -236,6 +241,12 @@ async fn read(store: &Store, asked: &Asked) -> Result<Vec<Account>, Trouble> {
 }
 
 fn say(asked: &Asked, verdicts: &[Verdict], found: &Found, talk: Talk) {
+    if !verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == Verdict::Proved) {
+        talk.say("proved: every task that was submitted has its answer in the store");
+    }
+    if verdicts.contains(&Verdict::Open) {
+        talk.say("open: its producer is at work, or was ended; `homing submit --resume BATCH` goes on with it");
+    }
     if verdicts.contains(&Verdict::Lost) {
         talk.say(
             "lost: not in the store, and in no queue: one was purged or deleted, or the broker \
@@ -246,7 +257,7 @@ fn say(asked: &Asked, verdicts: &[Verdict], found: &Found, talk: Talk) {
         talk.say(format!("unknown: {why}"));
     }
     if matches!(asked, Asked::All) {
-        talk.say("tasks outside batches are in the books from their first record on");
+        talk.say("outside batches: those tasks of which something is stored; others by id: homing audit ID");
     }
 }
 

@@ -62,7 +62,7 @@ If anything is lost or changed, it all stays where it is, and the last lines say
 how to look at it. Ctrl-C ends it early, with the same comparison; a second one
 ends it at once.
 
-Exit status: 0 all is stored as submitted, 1 it is not.
+Exit status: 0 all is stored as submitted, 1 it is not, 130 ended at once.
 
 Examples:
   homing chaos
@@ -141,7 +141,7 @@ pub(crate) async fn run(args: ChaosArgs, settings: &Settings) -> Result<Exit, Tr
         None => {
             space.remove().await?;
             talk.say("ended at once; nothing is compared");
-            Ok(Exit::No)
+            Ok(Exit::CutOff)
         }
     }
 }

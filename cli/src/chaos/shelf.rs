@@ -73,6 +73,10 @@ impl<'a> Shelf<'a> {
             stored: self.stored().await,
             ..Books::default()
         };
+        // Ended before the first of them: no collector may have made a store yet.
+        if tasks.is_empty() {
+            return Ok(books);
+        }
         let store = self.store().await?;
         let fates = (0_u64..).zip(tasks).map(async |(number, task)| {
             let record = store.record(*task).await?;

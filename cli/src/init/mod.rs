@@ -29,8 +29,9 @@ const FILES: [(&str, &str); 9] = [
 ];
 
 const EXAMPLES: &str = "\
-It makes the folder NAME, and writes into no folder that is there. What it writes
-builds, passes its tests, and runs on `homing up` and on RabbitMQ unchanged.
+It makes the folder NAME, and writes into no folder that is there. What it
+writes builds, passes its tests, and runs on `homing up` and on RabbitMQ
+unchanged.
 
 Examples:
   homing init invoices --homing ../homing

@@ -19,7 +19,7 @@ use homing_broker::Window;
 use homing_faults::{Point, crash_point};
 use homing_producer::{Producer, SubmitError};
 use homing_protocol::BatchId;
-use homing_store::BatchRef;
+use homing_store::{BatchRef, Store};
 
 use super::journal::Journal;
 use super::plan::{Plan, plan};
@@ -60,6 +60,13 @@ pub(super) async fn run(
     crash_point(Point::SubmitJournalCreated);
     let (id, label) = (plan.head.batch, plan.head.label.clone());
     let talk = Talk::new(settings);
+    if let Some(fields) = &input.fields {
+        let fields = crate::clean::for_terminal(fields);
+        talk.say(format!(
+            "fields    {fields}, each a string; others: --column FIELD=COLUMN"
+        ));
+    }
+    let kept = plan.journal.clone();
     let report = Report::new(&args, &file, plan.head.clone(), settings);
     let mut stop = Stop::new()?;
     let opened = tokio::select! {
@@ -74,7 +81,7 @@ pub(super) async fn run(
             return Ok(Exit::Partly);
         }
     };
-    let progress = Progress::new(&label, input.whole, talk);
+    let progress = Progress::new(input.whole, talk);
     let submission = Submission::new(&args, &link, batch, (plan, journal, progress));
     let Some((exit, total)) = submission.run(input, &report, stop).await? else {
         return Ok(Exit::Partly);
@@ -88,8 +95,23 @@ pub(super) async fn run(
     let store = settings.open_store().await?;
     let name = BatchRef::Id(id);
     let waited = wait::of_batch(&store, &name, args.waiting.timeout, settings).await?;
+    if exit == Exit::Done && args.many.journal.is_none() {
+        remove_journal(&kept, (&name, total), &store).await;
+    }
     // All that were submitted succeeded, but some rows were not.
     Ok(if waited == Exit::Done { exit } else { waited })
+}
+
+/// Removes the journal of a batch whose every task, `total` in all, has an outcome in
+/// the store: it notes nothing that is not there. If this dies before that, or
+/// cannot do it, the journal stays, and does no harm.
+async fn remove_journal(journal: &Path, (batch, total): (&BatchRef, u64), store: &Store) {
+    if let Ok(Some(batch)) = store.batch(batch).await
+        && batch.total == Some(total)
+        && batch.is_closed()
+    {
+        let _removed = std::fs::remove_file(journal);
+    }
 }
 
 /// Waits until the store no longer has the seal that a resumed batch had before:

@@ -108,6 +108,11 @@ struct Found {
 }
 
 impl Columns {
+    /// The names of the fields.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.found.iter().map(|found| found.column.field.as_str())
+    }
+
     /// Finds `wanted`, or if there is none all columns by their own names, in the
     /// first record of a file.
     ///

@@ -62,6 +62,11 @@ impl Csv {
         })
     }
 
+    /// The names of the fields that each payload has.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        self.columns.fields().collect()
+    }
+
     fn payload(&self, read: Read) -> Result<homing_protocol::Payload, String> {
         let cells = cells(&self.records, read)?;
         let json = self.columns.payload(&cells, self.records.count())?;

@@ -58,6 +58,8 @@ pub(super) struct Input {
     pub(super) format: Format,
     /// Whether it can be gone through more than once.
     pub(super) is_file: bool,
+    /// Of CSV without `--column`, the fields that it gives each task.
+    pub(super) fields: Option<String>,
 }
 
 impl Input {
@@ -74,13 +76,16 @@ impl Input {
                 .fix("--format csv if it is CSV"));
         }
         let (mut reader, bytes) = open(file)?;
+        let mut fields = None;
         let form: Box<dyn Form + Send> = match format {
             Format::Ndjson => Box::new(Lines::default()),
             Format::Csv => {
                 // A pipe may take its time.
                 let begun = || Csv::begin(&mut reader, &many.columns);
                 let csv = tokio::task::block_in_place(begun);
-                Box::new(csv.map_err(|error| refused(file, &error))?)
+                let csv = csv.map_err(|error| refused(file, &error))?;
+                fields = many.columns.is_empty().then(|| listed(&csv.fields()));
+                Box::new(csv)
             }
         };
         let whole = match (many.limit, bytes) {
@@ -95,6 +100,7 @@ impl Input {
             whole,
             format,
             is_file: bytes.is_some(),
+            fields,
         })
     }
 
@@ -169,20 +175,13 @@ fn misfitting(misfit: &Misfit, names: &[String], first: String) -> Trouble {
     let flag = |column: &dyn ToString| format!("--column {}", quoted(&column.to_string()));
     match misfit {
         Misfit::Missing(column) => {
-            let mut told: Vec<_> = names
-                .iter()
-                .take(NAMES_TOLD_MAX)
-                .map(|name| format!("`{name}`"))
-                .collect();
-            if names.len() > NAMES_TOLD_MAX {
-                told.push(format!("{} more", names.len() - NAMES_TOLD_MAX));
-            }
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
             Trouble::new(
                 Exit::Usage,
                 format!("no column `{}` in {first}", column.name()),
             )
             .from(flag(column))
-            .fix(format!("name one of {}", told.join(", ")))
+            .fix(format!("name one of {}", listed(&names)))
         }
         Misfit::Ambiguous(name) => {
             Trouble::new(Exit::Usage, format!("more than one column `{name}`"))
@@ -196,6 +195,16 @@ fn misfitting(misfit: &Misfit, names: &[String], first: String) -> Trouble {
         .from(flag(column))
         .fix("give each field one column"),
     }
+}
+
+/// The names, or as many of them as one takes in.
+fn listed(names: &[&str]) -> String {
+    let told = names.iter().take(NAMES_TOLD_MAX);
+    let mut told: Vec<_> = told.map(|name| format!("`{name}`")).collect();
+    if names.len() > NAMES_TOLD_MAX {
+        told.push(format!("{} more", names.len() - NAMES_TOLD_MAX));
+    }
+    told.join(", ")
 }
 
 #[cfg(test)]

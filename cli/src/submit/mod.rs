@@ -44,18 +44,26 @@ stdout: the task's id, or the batch's. With --wait, the task's output, or the
 batch's counts.
 
 CSV: the first line names the columns, each row is an object of strings by these
-names. With --column it has the named fields alone, read as :number, :bool or
-:json where that is said; there an empty cell is null.
+names. Where the task has other fields, or they are no strings, name them: with
+--column it has the named fields alone, read as :number, :bool or :json where
+that is said; there an empty cell is null.
+
+--key: a task with another payload than before runs too, but the first outcome
+stays; `homing show` has the other one as a conflict. --wait says so and prints
+the first; without it nothing is said.
 
 --limit: the batch is sealed with what is in the first N rows; --resume with a
 higher limit, or with none, adds the rest and seals it anew.
 
 A row's id is made from its batch, its number, the kind and the payload: an
 edited row is a new task, and with other columns all are. A row's number is its
-line, in CSV its place below the names. Confirmed rows are noted in a journal
-beside the file; --resume leaves out those and what is stored. Rows that were
-not confirmed when this was killed may run twice; each has one outcome. Edit
-no row that may have been among them: its old task may be queued uncounted.
+line, in CSV its place below the names. Rows that were not confirmed when this
+was killed may run twice; each has one outcome. Edit no row that may have been
+among them: its old task may be queued uncounted.
+
+Confirmed rows are noted in a journal beside the file; --resume leaves out those
+and what is stored. With --wait the journal is removed once the store has every
+outcome of the batch. Without, remove it when `homing wait --batch` is done.
 
 What is given is checked by the JSON Schema that a worker of KIND has declared,
 if the store knows one (`homing schema KIND`). Of a FILE with rows that do not
@@ -237,7 +245,12 @@ struct Waiting {
 pub(crate) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, Trouble> {
     let now = now();
     args.each.check(now)?;
-    args.each.say_past(now, Talk::new(settings));
+    let talk = Talk::new(settings);
+    args.each.say_past(now, talk);
+    // Whoever waits for one task is told while it is on its way.
+    if args.is_batch() || !args.waiting.wait {
+        near::say(args.kind.as_str(), settings, talk).await;
+    }
     match &args.many.rows {
         Some(rows) => {
             let rows = rows.clone();
@@ -286,6 +299,11 @@ impl Each {
         if let Some(at) = self.at.filter(|at| *at < now) {
             talk.say(format!("--at was {} ago: due at once", span(now.since(at))));
         }
+    }
+
+    /// Whether the task may be one that was submitted before.
+    const fn is_named(&self) -> bool {
+        self.key.is_some() || self.id.is_some()
     }
 
     /// When a task submitted at `now` is due, if not at once.

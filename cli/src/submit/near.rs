@@ -1,6 +1,11 @@
 //! Finds the kind that was probably meant.
 
+use std::time::Duration;
+
 use homing_store::Store;
+
+use crate::output::Talk;
+use crate::settings::Settings;
 
 /// More slips of the pen than this make another word.
 const SLIPS_MAX: usize = 2;
@@ -14,6 +19,24 @@ fn near<'a>(kind: &str, known: &'a [String]) -> Option<&'a str> {
     let slips = |known: &&String| strsim::damerau_levenshtein(kind, known);
     let nearest = known.iter().min_by_key(slips)?;
     (slips(&nearest) <= SLIPS_MAX).then_some(nearest.as_str())
+}
+
+/// How long a person who waits for nothing is held up for a hint.
+const HINT_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// Says so at a terminal if another kind was probably meant. A store that cannot be
+/// read at once knows none.
+pub(super) async fn say(kind: &str, settings: &Settings, talk: Talk) {
+    if !talk.shows_progress() {
+        return;
+    }
+    let hint = async {
+        let store = settings.open_store().await.ok()?;
+        hint(kind, &store).await
+    };
+    if let Ok(Some(hint)) = tokio::time::timeout(HINT_TIME_MAX, hint).await {
+        talk.say(hint);
+    }
 }
 
 /// What to say of a kind of which nothing was stored yet, but of one that looks

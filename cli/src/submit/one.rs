@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
 use homing_producer::{Producer, Reply, WaitError, new_task_id};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
-use homing_protocol::{Envelope, Payload, Status, TaskId};
+use homing_protocol::{Digest, Envelope, Payload, Status, TaskId};
+use homing_store::{Record, Store};
 use serde::Serialize;
 
 use super::{SubmitArgs, broker_trouble, checked, near, submit_trouble};
@@ -17,7 +19,7 @@ use crate::record_line::RecordLine;
 use crate::settings::{ONE_SHOT_WINDOW, Settings};
 use crate::trouble::Trouble;
 use crate::wait;
-use crate::which::now;
+use crate::which::{now, quoted};
 
 /// How long a reply may take. Whoever waits longer asks the store.
 const REPLY_TIME_MAX: Duration = Duration::from_hours(24 * 365);
@@ -49,9 +51,10 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
 
     let talk = Talk::new(settings);
     let kind = envelope.kind.clone();
+    let named = args.each.is_named().then_some(envelope.digest);
     let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
     let reply = reply.map_err(submit_trouble(&link, &again))?;
-    let waiting = outcome(reply, kind.as_str(), settings, &mut output, talk);
+    let waiting = outcome(reply, (kind.as_str(), named), settings, &mut output, talk);
     let waiting = with_hint(waiting, kind.as_str(), talk);
     wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
 }
@@ -64,7 +67,7 @@ async fn with_hint<T>(waiting: impl Future<Output = T>, kind: &str, talk: Talk) 
         () = tokio::time::sleep(HINT_AFTER) => {}
     }
     talk.say(format!(
-        "no outcome yet; `homing queues` shows what waits: for a worker, or for one that knows `{kind}`"
+        "no outcome yet: it runs, or waits for a worker that knows `{kind}`; `homing queues` shows which"
     ));
     waiting.await
 }
@@ -87,16 +90,27 @@ fn say_id(id: TaskId, output: &Output) -> Result<(), Trouble> {
 }
 
 /// Waits for the outcome to be pushed, or to be stored: a worker that dies right
-/// after its outcome is safe pushes nothing.
+/// after its outcome is safe pushes nothing. A task that is `named` with this digest
+/// may be there with another: then that one's outcome counts.
 async fn outcome(
     reply: Reply,
-    kind: &str,
+    (kind, named): (&str, Option<Digest>),
     settings: &Settings,
     output: &mut Output,
     talk: Talk,
 ) -> Result<Exit, Trouble> {
     let id = reply.id();
     let store = settings.open_store().await.ok();
+    if let (Some(store), Some(digest)) = (&store, named)
+        && let Some(first) = other(id, digest, store).await
+    {
+        talk.say(format!(
+            "another payload was submitted under this key or id before; its outcome stays: homing show {id}"
+        ));
+        if first.report.status.is_closed() {
+            return answered(&first, output, talk);
+        }
+    }
     if let Some(store) = &store
         && let Some(hint) = near::hint(kind, store).await
     {
@@ -116,8 +130,7 @@ async fn outcome(
         biased;
         pushed = reply.report() => pushed,
         record = stored => {
-            wait::answer(&RecordLine::stored(&record), record.report.status, output, talk)?;
-            return Ok(exit(record.report.status));
+            return answered(&record, output, talk);
         }
     };
     match pushed {
@@ -132,6 +145,19 @@ async fn outcome(
         }
         Err(error) => Err(Trouble::bug(&error)),
     }
+}
+
+/// What is stored of the task of this id, if that has another payload.
+async fn other(id: TaskId, digest: Digest, store: &Store) -> Option<Record> {
+    // A store that cannot be read is told of by whoever needs it.
+    let found = store.record(id).await.ok()??;
+    (found.report.digest != digest).then_some(found)
+}
+
+fn answered(record: &Record, output: &mut Output, talk: Talk) -> Result<Exit, Trouble> {
+    let status = record.report.status;
+    wait::answer(&RecordLine::stored(record), status, output, talk)?;
+    Ok(exit(status))
 }
 
 fn exit(status: Status) -> Exit {
@@ -164,8 +190,18 @@ fn payload(given: Option<&str>) -> Result<Payload, Trouble> {
             None => (given.to_owned(), "the command line".to_owned()),
         },
     };
-    Payload::json("the payload", &text, PAYLOAD_BYTES_MAX)
-        .map_err(|error| Trouble::payload(&error, &from))
+    Payload::json("the payload", &text, PAYLOAD_BYTES_MAX).map_err(|error| {
+        let trouble = Trouble::payload(&error, &from);
+        match given.filter(|given| Path::new(given).is_file()) {
+            Some(file) => {
+                let file = quoted(file);
+                trouble.fix(format!(
+                    "the file's content as one payload: @{file}; a task for each line or row: --rows {file}"
+                ))
+            }
+            None => trouble,
+        }
+    })
 }
 
 /// Reads one byte more than a payload may have, so that one that is too large

@@ -3,17 +3,15 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::input::Whole;
+use crate::bar::{bar, pace};
 use crate::output::Talk;
 use crate::time::grouped;
 
 /// How often a person sees it change: often enough to see that it goes on.
 const PERIOD: Duration = Duration::from_millis(100);
-
-/// How often it is drawn while nothing changes but the time.
-const TICK_PERIOD: Duration = Duration::from_secs(1);
 
 /// What has been gone through of a file.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -52,24 +50,13 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Of a file with so much in it.
-    pub(super) fn new(label: &str, whole: Whole, talk: Talk) -> Self {
-        let bar = match (talk.shows_progress(), whole) {
-            (false, _) => ProgressBar::hidden(),
-            (true, Whole::Bytes(total) | Whole::Rows(total)) => styled(
-                ProgressBar::new(total),
-                "submitting {prefix}  {msg}  {wide_bar}  {percent} %  eta {eta}",
-            ),
-            (true, Whole::Unknown) => styled(
-                ProgressBar::new_spinner(),
-                "submitting {prefix}  {msg}  {elapsed}",
-            ),
+    pub(super) fn new(whole: Whole, talk: Talk) -> Self {
+        let template = match whole {
+            Whole::Unknown => "submitting  {msg}",
+            Whole::Bytes(_) | Whole::Rows(_) => "submitting  {wide_bar}  {msg}",
         };
-        bar.set_prefix(crate::clean::for_terminal(label));
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(TICK_PERIOD);
-        }
         Self {
-            bar,
+            bar: bar(template, talk),
             whole,
             began: Instant::now(),
             shown: Cell::new(None),
@@ -83,12 +70,21 @@ impl Progress {
             return;
         }
         self.shown.set(Some(Instant::now()));
-        let rate = rows as f64 / self.began.elapsed().as_secs_f64().max(0.001);
-        let (rows, rate) = (grouped(rows), grouped(rate as u64));
-        self.bar.set_message(format!("{rows} rows  {rate}/s"));
-        self.bar.set_position(match self.whole {
-            Whole::Rows(_) => read.rows,
-            Whole::Bytes(_) | Whole::Unknown => read.bytes,
+        let of = self.whole.rows(read);
+        let pace = pace(
+            rows,
+            self.began.elapsed(),
+            of.map(|of| of.rows - read.rows.min(of.rows)),
+        );
+        let rows = grouped(rows);
+        self.bar.set_message(match of {
+            None => format!("{rows} rows  {pace}"),
+            Some(of) => {
+                self.bar.set_length(of.rows);
+                self.bar.set_position(read.rows);
+                let about = if of.is_certain { "" } else { "about " };
+                format!("{rows} of {about}{} rows  {pace}", grouped(of.rows))
+            }
         });
     }
 
@@ -97,12 +93,27 @@ impl Progress {
     }
 }
 
-fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
-    // The template is a literal of ours: a wrong one keeps the default look.
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+/// How many rows there are in all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Of {
+    rows: u64,
+    is_certain: bool,
+}
+
+impl Whole {
+    /// In rows: of a file as many as its bytes hold if the rest is like what was
+    /// `read`.
+    fn rows(self, read: Amount) -> Option<Of> {
+        let (rows, is_certain) = match self {
+            Self::Rows(rows) => (rows, true),
+            Self::Bytes(bytes) if read.bytes > 0 => {
+                let rows = u128::from(read.rows) * u128::from(bytes) / u128::from(read.bytes);
+                (rows as u64, read.bytes == bytes)
+            }
+            Self::Bytes(_) | Self::Unknown => return None,
+        };
+        Some(Of { rows, is_certain })
     }
-    bar
 }
 
 #[cfg(test)]
@@ -126,5 +137,17 @@ mod tests {
         assert_eq!(chunk.part(4, 4), chunk);
         assert_eq!(chunk.part(0, 0), Amount::default());
         assert_eq!(chunk.and(chunk).rows, 20);
+    }
+
+    #[test]
+    fn rows_of_a_file_are_told_from_its_bytes_and_certain_at_its_end() {
+        let read = |rows, bytes| Amount { bytes, rows };
+        let of = |whole: Whole, read| whole.rows(read).map(|of| (of.rows, of.is_certain));
+
+        assert_eq!(of(Whole::Bytes(1_000), read(0, 0)), None);
+        assert_eq!(of(Whole::Bytes(1_000), read(25, 100)), Some((250, false)));
+        assert_eq!(of(Whole::Bytes(1_000), read(200, 1_000)), Some((200, true)));
+        assert_eq!(of(Whole::Rows(50), read(25, 100)), Some((50, true)));
+        assert_eq!(of(Whole::Unknown, read(25, 100)), None);
     }
 }

@@ -51,6 +51,7 @@ pub(crate) struct UpArgs {
     /// Tasks at once
     #[arg(
         long,
+        visible_alias = "workers",
         value_name = "N",
         env = "HOMING_CONCURRENCY",
         default_value_t = WorkerConfig::CONCURRENCY
@@ -135,7 +136,7 @@ pub(crate) async fn run(args: UpArgs, settings: &Settings) -> Result<Exit, Troub
         ended = async { tokio::join!(working, collecting) } => ended,
         () = twice => {
             talk.say("stopped at once; what was not done is done next time");
-            return Ok(Exit::Done);
+            return Ok(Exit::CutOff);
         }
     };
     let (worked, collected) = ended;

@@ -11,6 +11,9 @@ use crate::program::{HOMING, TEST_WORKER};
 use crate::proxy::Proxy;
 use crate::world::World;
 
+/// How one ends that was told to end while it did so already.
+const TOLD_TWICE: i32 = 130;
+
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -266,7 +269,7 @@ impl Fleet {
             // A second signal to end, or a crash that was asked for.
             -1 if told => {}
             -1 => self.tally.kills += 1,
-            0 if told => {}
+            0 | TOLD_TWICE if told => {}
             code => {
                 let last: Vec<_> = said.lines().rev().take(3).collect();
                 self.trouble
@@ -293,7 +296,11 @@ impl Fleet {
             if member.process.has_ended().is_none() {
                 member.process.term();
             }
-            codes.push((member.role, member.process.ended().await));
+            let code = match member.process.ended().await {
+                TOLD_TWICE if member.told_to_end.is_some() => 0,
+                code => code,
+            };
+            codes.push((member.role, code));
         }
         (self.world, codes)
     }

@@ -425,3 +425,76 @@ async fn bench_measures_four_loads_draws_them_and_leaves_no_store() {
     let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(left.filter(|name| name.contains("bench-")).count(), 0);
 }
+
+#[tokio::test]
+async fn a_key_with_another_payload_is_told_and_its_first_outcome_stays() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let keyed = async |payload: &str| {
+        let submit = ["submit", "test.echo", payload, "--key", "once", "--wait"];
+        coded(world.homing(&submit).await, 0)
+    };
+
+    let first = keyed(r#"{"n":1}"#).await;
+    let stored = async || {
+        let list = ["list", "--json"];
+        (!world.homing(&list).await.stdout.is_empty()).then_some(())
+    };
+    eventually("it is stored", stored).await;
+    let again = keyed(r#"{"n":1}"#).await;
+    let other = keyed(r#"{"n":2}"#).await;
+
+    let outputs = [&first, &again, &other].map(|said| said.stdout.as_str());
+    assert_eq!(outputs, ["1\n"; 3]);
+    let told = [&first, &again, &other].map(|said| said.stderr.contains("another payload"));
+    assert_eq!(told, [false, false, true], "{other:?}");
+}
+
+#[tokio::test]
+async fn a_journal_stays_until_every_outcome_is_in_the_store_or_where_it_was_named() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let rows = world.dir.join("rows.ndjson");
+    std::fs::write(&rows, "{\"n\":1}\n{\"n\":2}\n").unwrap();
+    let journals = || {
+        let entries = std::fs::read_dir(&world.dir).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".journal")).collect()
+    };
+    let submit = async |more: &[&str]| {
+        let submit = ["submit", "test.echo", "--rows", "rows.ndjson", "--json"];
+        let said = world.homing(&[&submit[..], more].concat()).await;
+        let said = coded(said, 0).json().remove(0);
+        said["batch"].as_str().unwrap().to_owned()
+    };
+
+    submit(&["--wait"]).await;
+    let none: Vec<String> = journals();
+    submit(&["--wait", "--journal", "mine.journal"]).await;
+    let named: Vec<String> = journals();
+    std::fs::remove_file(world.dir.join("mine.journal")).unwrap();
+    let batch = submit(&[]).await;
+    let kept: Vec<String> = journals();
+    submit(&["--resume", &batch, "--wait"]).await;
+    let resumed: Vec<String> = journals();
+
+    assert_eq!(none, Vec::<String>::new());
+    assert_eq!(named, ["mine.journal"]);
+    assert_eq!(kept, [format!("rows.ndjson.{batch}.journal")]);
+    assert_eq!(resumed, Vec::<String>::new());
+    // What it noted is in the store: nothing is submitted twice without it.
+    let again = [
+        "submit",
+        "test.echo",
+        "--rows",
+        "rows.ndjson",
+        "--json",
+        "--resume",
+        &batch,
+    ];
+    let again = coded(world.homing(&again).await, 0).json().remove(0);
+    assert_eq!(
+        (&again["submitted"], &again["left_out"]),
+        (&0.into(), &2.into())
+    );
+}

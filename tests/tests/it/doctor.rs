@@ -8,22 +8,23 @@ use homing_tests::{Pipeline, Said, World, eventually};
 use serde_json::Value;
 
 use crate::collector::{envelope, publish};
+use crate::quarantine::{letter, quarantine};
 
 /// What it found, check by check.
-struct Findings(Vec<Value>);
+pub(crate) struct Findings(Vec<Value>);
 
 impl Findings {
-    fn of(said: &Said) -> Self {
+    pub(crate) fn of(said: &Said) -> Self {
         Self(said.json())
     }
 
-    fn field(&self, check: &str, field: &str) -> &str {
+    pub(crate) fn field(&self, check: &str, field: &str) -> &str {
         let finding = self.0.iter().find(|finding| finding["check"] == check);
         let finding = finding.unwrap_or_else(|| panic!("no {check} in {:?}", self.0));
         finding[field].as_str().unwrap_or("")
     }
 
-    fn verdict(&self, check: &str) -> &str {
+    pub(crate) fn verdict(&self, check: &str) -> &str {
         self.field(check, "verdict")
     }
 
@@ -171,4 +172,19 @@ async fn dead_letters_that_nobody_stores_are_a_warning() {
     let found = Findings::of(&said);
     assert_eq!(found.verdict("dead-letters"), "warning", "{said:?}");
     assert_eq!(world.ready("dead").await, 1);
+}
+
+#[tokio::test]
+async fn what_collectors_died_over_is_a_warning_that_counts_it() {
+    let world = World::start().await;
+    quarantine(&world, 2, letter).await;
+
+    let said = world.homing(&["doctor", "--json"]).await;
+
+    let found = Findings::of(&said);
+    assert_eq!(found.verdict("quarantine"), "warning", "{said:?}");
+    let text = found.field("quarantine", "found");
+    assert!(text.starts_with("2 in "), "{text}");
+    assert_eq!(found.verdict("dead-letters"), "ok", "{said:?}");
+    assert_eq!(world.ready("quarantine").await, 2);
 }

@@ -56,7 +56,7 @@ async fn the_second_sigterm_stops_at_once_and_what_ran_runs_again() {
     pipeline.world.open_gate("gate");
     let record = pipeline.closed(ids[0]).await;
 
-    assert_eq!((code, record.report.status), (0, Status::Succeeded));
+    assert_eq!((code, record.report.status), (130, Status::Succeeded));
 }
 
 #[tokio::test]

@@ -238,3 +238,23 @@ async fn a_second_up_in_a_folder_is_refused() {
     assert!(said.contains("another `homing up` runs"), "{said}");
     assert_eq!(up.stop().await, 0);
 }
+
+#[tokio::test]
+async fn up_that_is_told_twice_to_stop_ends_at_once_with_130() {
+    let world = World::start_at("sqlite:").await;
+    let mut up = world.start_program_with("up", HOMING, &["up", "--demo"], &NOTHING);
+    up.says("takes demo.").await;
+    let long = ["submit", "demo.sleep", r#"{"ms":60000}"#];
+    assert_eq!(alone(&world, "submit", &long).await.0, 0);
+    let runs = async || {
+        let (_, queues) = alone(&world, "queues", &["queues", "--json"]).await;
+        queues.contains("\"unacked\":1").then_some(())
+    };
+    eventually("it runs", runs).await;
+
+    up.term();
+    up.says("again stops at once").await;
+    up.term();
+
+    assert_eq!(up.ended().await, 130);
+}

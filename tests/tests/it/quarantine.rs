@@ -23,7 +23,7 @@ fn alike(_: u64) -> Message {
 }
 
 /// A dead letter that no worker and no broker gave a reason.
-fn letter(n: u64) -> Message {
+pub(crate) fn letter(n: u64) -> Message {
     let task = envelope(n).to_message(Destination::Dead, n.to_string());
     Message {
         properties: Properties {
@@ -42,7 +42,7 @@ fn dying(world: &World, point: Point) -> Process {
 }
 
 /// Puts letters into quarantine, by collectors that die over them.
-async fn quarantine(world: &World, letters: u64, letter: fn(u64) -> Message) {
+pub(crate) async fn quarantine(world: &World, letters: u64, letter: fn(u64) -> Message) {
     publish(world, (0..letters).map(letter)).await;
     let mut deaths = 0;
     while world.ready("quarantine").await < letters {

@@ -124,7 +124,7 @@ async fn a_worker_whose_every_thread_is_blocked_is_stopped_by_sigterm() {
     pipeline.worker.says("stopping").await;
     pipeline.worker.term();
 
-    assert_eq!(pipeline.worker.ended().await, 0);
+    assert_eq!(pipeline.worker.ended().await, 130);
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ pub struct RunArgs {
     /// that does not end, is started again
     #[arg(
         long,
+        visible_alias = "workers",
         value_name = "N",
         env = "HOMING_PROCESSES",
         default_value_t = 1,

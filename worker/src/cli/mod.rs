@@ -10,6 +10,7 @@
 //! | 75 | a handler would not end; start the worker again |
 //! | 77 | the broker refuses this user |
 //! | 78 | a setting that cannot be |
+//! | 130 | told twice to stop, and stopped at once |
 
 mod args;
 mod log;

@@ -12,7 +12,7 @@ use super::args::WorkerArgs;
 use super::log;
 use super::processes::supervise;
 use super::signals::{Signals, is_child};
-use super::trouble::{CONFIG, INTERNAL, Trouble, WEDGED};
+use super::trouble::{CONFIG, CUT_OFF, INTERNAL, Trouble, WEDGED};
 use crate::attempt_error::BoxError;
 use crate::config::WorkerConfig;
 use crate::error::RunError;
@@ -126,16 +126,19 @@ where
         let signals = Signals::new().map_err(|error| system(&error))?;
         let config = WorkerConfig::from(args.run);
         tokio::select! {
-            ended = work(build, broker, config, &signals) => ended?.map_err(|error| Trouble::of_run(&error, &from)),
+            ended = work(build, broker, config, &signals) => {
+                let stopped = ended?.map_err(|error| Trouble::of_run(&error, &from))?;
+                Ok(if stopped.wedged > 0 { WEDGED } else { 0 })
+            }
             () = signals.asked(2) => {
                 tracing::warn!("stopped at once; what was not acked goes back and runs again");
-                Ok(Stopped::default())
+                Ok(CUT_OFF)
             }
         }
     });
     // A blocking handler that does not end must not hold up the process.
     runtime.shutdown_background();
-    ended.map(|stopped| if stopped.wedged > 0 { WEDGED } else { 0 })
+    ended
 }
 
 async fn work<S, F>(

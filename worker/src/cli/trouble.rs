@@ -22,6 +22,7 @@ pub(super) const INTERNAL: u8 = 70;
 pub(super) const WEDGED: u8 = 75;
 pub(super) const DENIED: u8 = 77;
 pub(super) const CONFIG: u8 = 78;
+pub(super) const CUT_OFF: u8 = 130;
 
 impl Trouble {
     pub(super) fn new(code: u8, what: impl Into<String>) -> Self {

@@ -7,6 +7,7 @@ mod back_pressure;
 mod consumer_timeout;
 mod delays;
 mod disk;
+mod doctor;
 mod errors;
 mod outage;
 mod permissions;

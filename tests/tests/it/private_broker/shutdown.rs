@@ -30,7 +30,7 @@ async fn sigterm_ends_a_worker_whose_broker_takes_nothing_or_is_away() {
     block_in_place(|| node.calm());
 
     // The gate is the last, so it runs alone, and ends after the broker.
-    let worker = world.worker("alone", &["--grace", "5s"]).await;
+    let mut worker = world.worker("alone", &["--grace", "5s"]).await;
     let gate = async || (world.journal().runs().len() > TASKS).then_some(());
     eventually("the gate runs", gate).await;
     block_in_place(|| node.kill());
@@ -38,7 +38,7 @@ async fn sigterm_ends_a_worker_whose_broker_takes_nothing_or_is_away() {
     worker.term();
     worker.says("stopping").await;
     world.open_gate("gate");
-    let alone = worker.stop().await;
+    let alone = worker.ended().await;
 
     let worker = world.start_program("never", TEST_WORKER, &flags);
     worker.says("waiting for the broker").await;
