@@ -33,6 +33,9 @@ const TURN_WAIT_MIN: Duration = Duration::from_micros(50);
 /// The same, after a while.
 const TURN_WAIT_MAX: Duration = Duration::from_millis(1);
 
+/// Prepared statements that are kept: every one that is used again and again.
+const STATEMENTS_MAX: usize = 64;
+
 /// Only the owner reads or writes: tasks may hold what nobody else may see.
 const MODE: u32 = 0o600;
 
@@ -89,6 +92,7 @@ impl QueueFile {
     /// A broker of this process alone, gone with it.
     pub(super) fn in_memory() -> rusqlite::Result<Self> {
         let mut connection = Connection::open_in_memory()?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         create(&mut connection)?;
         let disk = None;
         Ok(Self { connection, disk })
@@ -146,6 +150,7 @@ impl QueueFile {
     fn prepare(&mut self) -> rusqlite::Result<Option<String>> {
         let connection = &self.connection;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         connection.pragma_update(None, "trusted_schema", false)?;
         let turn = self.take_turn()?;
         let is_empty = match state(connection)? {

@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::writer::Entry;
 
 /// Prepared statements that are kept: every one that writing uses.
-const STATEMENTS_MAX: usize = 32;
+const STATEMENTS_MAX: usize = 64;
 
 /// The one connection that writes.
 #[derive(Debug)]
