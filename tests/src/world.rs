@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use homing_broker::{Broker, BrokerUrl, Depth, Embedded, Patience, connect};
+use homing_broker::{Broker, BrokerUrl, Depth, Patience, connect};
 use homing_producer::Producer;
 use homing_protocol::QueueName;
 use homing_protocol::topology::Topology;
@@ -77,7 +77,8 @@ impl World {
             memory: None,
         };
         if world.url == "memory:" {
-            world.memory = Some(Arc::new(Embedded::in_memory(world.topology())));
+            let (url, topology) = (BrokerUrl::Memory, world.topology());
+            world.memory = Some(connect(url, topology, Patience::Forever, "homing test"));
         }
         world
             .broker()

@@ -95,6 +95,7 @@ async fn wishes(
 ) {
     loop {
         let event = tokio::select! {
+            biased;
             changed = wish.changed() => match changed {
                 Ok(()) => Event::Wished(key, *wish.borrow_and_update()),
                 Err(_) => break,

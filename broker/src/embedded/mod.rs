@@ -1,7 +1,8 @@
 //! The embedded broker: the queues of one host in a SQLite file, or in memory.
 //!
 //! Nothing has to be installed or started for it: each process opens the file and
-//! works with it, on a thread of its own. What RabbitMQ promises it promises too,
+//! works with it, on a thread of its own; what is in memory is worked with on the
+//! runtime that uses it, so that a runtime of one thread does the same each time. What RabbitMQ promises it promises too,
 //! with the limit of one host and one disk: a confirm means *on disk*, a delivery
 //! whose process dies comes again and counts, and of several consumers each gets
 //! its share.
@@ -66,8 +67,12 @@ impl Embedded {
         Self::new(Some(path.into()), topology, patience)
     }
 
-    /// A broker in the memory of this process: gone with the last of its links and
-    /// this handle.
+    /// A broker in the memory of this process, for tests and simulation: gone with the
+    /// last of its links and this handle, or with the runtime it was first used on.
+    ///
+    /// It has no thread: on a runtime of one thread, what is published, delivered and
+    /// answered takes place in the same order each time it is done in the same order.
+    /// Delays pass in real time, also where tokio's time is paused.
     pub fn in_memory(topology: Topology) -> Self {
         Self::new(None, topology, Patience::Forever)
     }
@@ -128,18 +133,31 @@ impl Embedded {
     }
 
     async fn start(&self) -> Result<Events, BrokerError> {
-        let (path, place) = (self.path.clone(), self.place());
-        let topology = Arc::clone(&self.topology);
+        match self.path.clone() {
+            Some(path) => self.start_thread(path).await,
+            None => {
+                let (events, happens) = mpsc::unbounded_channel();
+                let (place, topology) = (self.place(), Arc::clone(&self.topology));
+                let engine = Engine::open(None, place, topology, events.downgrade())?;
+                tokio::spawn(engine.run(happens));
+                Ok(events)
+            }
+        }
+    }
+
+    async fn start_thread(&self, path: PathBuf) -> Result<Events, BrokerError> {
+        let (place, topology) = (self.place(), Arc::clone(&self.topology));
         let (opened, opening) = oneshot::channel();
-        let (events, happens) = mpsc::unbounded_channel::<Event>();
+        let (events, happens) = mpsc::unbounded_channel();
         let weak = events.downgrade();
+        let at = path.clone();
         let run = move || {
             let runtime = match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(opened.send(Err(error.to_string()))),
             };
             runtime.block_on(async {
-                match Engine::open(path.as_deref(), place, topology, weak) {
+                match Engine::open(Some(&at), place, topology, weak) {
                     Ok(engine) => {
                         let _gone = opened.send(Ok(Ok(())));
                         engine.run(happens).await;
@@ -148,14 +166,11 @@ impl Embedded {
                 }
             });
         };
-        let refuse = |problem: String| BrokerError::File {
-            path: self.path.clone().unwrap_or_default(),
-            problem,
-        };
-        std::thread::Builder::new()
-            .name("embedded broker".to_owned())
-            .spawn(run)
-            .map_err(|error| refuse(format!("no thread for it: {error}")))?;
+        let refuse = |problem: String| BrokerError::File { path, problem };
+        let thread = std::thread::Builder::new().name("embedded broker".to_owned());
+        if let Err(error) = thread.spawn(run) {
+            return Err(refuse(format!("no thread for it: {error}")));
+        }
         match self.in_time(opening).await? {
             Ok(Ok(opened)) => opened.map(|()| events),
             Ok(Err(error)) => Err(refuse(error)),
@@ -189,7 +204,10 @@ impl Embedded {
     fn ended(&self) -> BrokerError {
         BrokerError::Unreachable {
             place: self.place(),
-            cause: "its thread ended".to_owned(),
+            cause: match self.path {
+                Some(_) => "its thread ended".to_owned(),
+                None => "the runtime it was first used on ended".to_owned(),
+            },
         }
     }
 

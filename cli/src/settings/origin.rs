@@ -64,9 +64,9 @@ impl Settings {
         };
         // The text itself is not shown: it may hold a password where one
         // cannot tell.
-        let parsed = parse::<BrokerUrl>(&origin, &text)
-            .map_err(|error| Trouble::broker(&BrokerError::from(error)).from(bare(&origin)));
-        parsed.map(Some)
+        let url = BrokerUrl::shared(&text)
+            .map_err(|error| Trouble::broker(&BrokerError::from(error)).from(bare(&origin)))?;
+        Ok(Some(Setting::typed(&origin, url)))
     }
 
     fn broker_named(&self) -> Result<Option<(String, String)>, Trouble> {
@@ -231,10 +231,16 @@ fn bare(origin: &str) -> &str {
 }
 
 fn parse<T: FromStr + Display>(origin: &str, text: &str) -> Result<Setting<T>, T::Err> {
-    let value: T = text.parse()?;
-    let from = format!("{origin}{value}");
-    let name = bare(origin).to_owned();
-    Ok(Setting { value, name, from })
+    Ok(Setting::typed(origin, text.parse()?))
+}
+
+impl<T: Display> Setting<T> {
+    /// What stands behind `origin`.
+    fn typed(origin: &str, value: T) -> Self {
+        let from = format!("{origin}{value}");
+        let name = bare(origin).to_owned();
+        Self { value, name, from }
+    }
 }
 
 /// The broker of the `homing up` that runs in this folder.

@@ -1,11 +1,16 @@
 //! What is to be said of the embedded broker alone. All that it shares with
 //! RabbitMQ is tested by the other modules: `make test-embedded`.
 
-use homing_broker::{Broker as _, Embedded};
-use homing_protocol::Status;
+use std::num::NonZeroU16;
+
+use futures::FutureExt as _;
+use homing_broker::{Broker as _, BrokerUrl, Embedded, Patience, Source, Token, Window, connect};
 use homing_protocol::topology::Topology;
+use homing_protocol::{Destination, Message, Namespace, Properties, QueueName, Status};
 use homing_tests::kind::{Echo, Gate};
 use homing_tests::{HOMING, Pipeline, SmallDisk, World, eventually};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 /// A pipeline on a file of its own.
 async fn pipeline(worker: &[&str]) -> Pipeline {
@@ -174,6 +179,70 @@ async fn a_broker_in_memory_delivers_what_was_published_and_is_gone_with_its_han
 
     let another = Embedded::in_memory(topology);
     assert!(!another.check().await.unwrap().is_empty());
+}
+
+/// What two consumers of a broker in memory get when they and a publisher do what
+/// `seed` says: which of them, which message, and how often it had come back.
+async fn history(seed: u64) -> Vec<(usize, Vec<u8>, u32)> {
+    let broker = connect(
+        BrokerUrl::Memory,
+        Topology::new(Namespace::default(), []),
+        Patience::Forever,
+        "test",
+    );
+    broker.apply().await.unwrap();
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+    let (mut consumers, mut held, mut history) = (Vec::new(), [Vec::new(), Vec::new()], Vec::new());
+    for prefetch in [2, 3] {
+        let prefetch = NonZeroU16::new(prefetch).unwrap();
+        consumers.push(
+            broker
+                .consumer(Source::Tasks(QueueName::tasks()), prefetch)
+                .await
+                .unwrap(),
+        );
+    }
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut last = None;
+    for number in 0..400 {
+        let who = chance.random_range(0..2);
+        match chance.random_range(0..4) {
+            0 => {
+                let message = Message {
+                    destination: Destination::Queue(QueueName::tasks()),
+                    properties: Properties::default(),
+                    body: format!("{number}").into(),
+                };
+                last = Some(publisher.publish(message).await.unwrap().await.unwrap());
+            }
+            1 if !held[who].is_empty() => drop(held[who].remove(0)),
+            2 if !held[who].is_empty() => {
+                let token: Token = held[who].remove(0);
+                token.ack(last.as_ref().expect("something was published before"));
+            }
+            _ => {
+                for _ in 0..8 {
+                    tokio::task::yield_now().await;
+                }
+                if let Some(Some(delivery)) = consumers[who].recv().now_or_never() {
+                    let received = delivery.received;
+                    history.push((who, received.body.to_vec(), received.delivery_count));
+                    held[who].push(delivery.token);
+                }
+            }
+        }
+    }
+    history
+}
+
+#[tokio::test]
+async fn in_memory_the_same_seed_is_the_same_history() {
+    for seed in 0..20 {
+        let (first, second) = (history(seed).await, history(seed).await);
+        assert!(first.len() > 50, "{first:?}");
+        assert_eq!(first, second, "seed {seed}");
+        assert_ne!(first, history(seed + 1).await);
+    }
 }
 
 /// Variables under which a program finds nothing but what is in its folder.

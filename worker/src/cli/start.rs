@@ -185,7 +185,7 @@ fn broker(args: &WorkerArgs) -> Result<(Arc<dyn Broker>, String), Trouble> {
     };
     // A text that is no URL is not shown: nobody can tell where it has a
     // password.
-    let url: BrokerUrl = text.parse().map_err(|error| {
+    let url = BrokerUrl::shared(&text).map_err(|error| {
         let trouble = Trouble::of_broker(&BrokerError::Url(error));
         trouble.from(origin.trim_end_matches(['=', ' ']))
     })?;

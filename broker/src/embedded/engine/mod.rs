@@ -133,6 +133,7 @@ impl Engine {
             let wakes_at = self.wakes_at();
             self.more = false;
             tokio::select! {
+                biased;
                 taken = happens.recv_many(&mut burst, usize::MAX) => if taken == 0 { break },
                 () = sleep_until(wakes_at) => {}
             }
