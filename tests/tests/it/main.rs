@@ -25,6 +25,7 @@ mod expiry;
 mod fleets;
 mod foreign;
 mod hostile;
+mod in_process;
 mod kills;
 mod lane;
 mod link;
