@@ -87,11 +87,11 @@ build: ## Build `homing`, release
 
 .PHONY: workers
 workers: build ## Run N worker processes against AMQP_URL (N=8, ARGS='--run KIND=COMMAND')
-	@target/release/homing worker --processes $(N) $(if $(ARGS),$(ARGS),--run demo.words=examples/words.sh)
+	@$${CARGO_TARGET_DIR:-target}/release/homing worker --processes $(N) $(if $(ARGS),$(ARGS),--run demo.words=examples/words.sh)
 
 .PHONY: tail
 tail: build ## Print outcomes as they are stored
-	@target/release/homing tail --follow $(ARGS)
+	@$${CARGO_TARGET_DIR:-target}/release/homing tail --follow $(ARGS)
 
 .PHONY: simulate
 simulate: ## Run the state machines in worlds that break (SEEDS=1000000)

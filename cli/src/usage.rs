@@ -52,8 +52,10 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
     let what = text.split("\n\n").next().unwrap_or(&text);
     let what = what.strip_prefix("error: ").unwrap_or(what);
     let command = cli::command();
-    let mut verbs = command.get_subcommands().map(Command::get_name);
-    let verb = verbs.find(|name| words.iter().any(|word| word == name));
+    let verbs: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+    let verb = words
+        .iter()
+        .find_map(|word| verbs.iter().find(|verb| word == *verb));
     let help = verb.map_or_else(
         || "homing --help".to_owned(),
         |verb| format!("homing {verb} --help"),

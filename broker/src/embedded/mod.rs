@@ -72,7 +72,8 @@ impl Embedded {
     ///
     /// It has no thread: on a runtime of one thread, what is published, delivered and
     /// answered takes place in the same order each time it is done in the same order.
-    /// Delays pass in real time, also where tokio's time is paused.
+    /// Delays pass in real time: where tokio's is paused, its other timers run ahead
+    /// of them.
     pub fn in_memory(topology: Topology) -> Self {
         Self::new(None, topology, Patience::Forever)
     }

@@ -242,7 +242,10 @@ async fn read(store: &Store, asked: &Asked) -> Result<Vec<Account>, Trouble> {
 
 fn say(asked: &Asked, verdicts: &[Verdict], found: &Found, talk: Talk) {
     if !verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == Verdict::Proved) {
-        talk.say("proved: every task that was submitted has its answer in the store");
+        talk.say(match asked {
+            Asked::All => "proved: every task that is known here has its answer in the store",
+            _ => "proved: every task that was submitted has its answer in the store",
+        });
     }
     if verdicts.contains(&Verdict::Open) {
         talk.say("open: its producer is at work, or was ended; `homing submit --resume BATCH` goes on with it");

@@ -11,13 +11,14 @@ mod plot;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::exit::Exit;
 use crate::output::{Output, Talk};
 use crate::settings::Settings;
 use crate::space::Space;
 use crate::stop::Stop;
+use crate::time::grouped;
 use crate::trouble::Trouble;
 
 use line::BenchLine;
@@ -143,10 +144,14 @@ fn bar(talk: Talk, load: &'static str) -> ProgressBar {
     if !talk.shows_progress() {
         return ProgressBar::hidden();
     }
-    let style = "{prefix:<8} {human_pos} of {human_len}  {wide_bar}  {per_sec}  {eta}";
+    let style = "{prefix:<8} {human_pos} of {human_len}  {wide_bar}  {pace}  {eta}";
     // The template is a literal of ours: a wrong one keeps the default look.
     let style = ProgressStyle::with_template(style);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let pace = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+        let _whole = write!(to, "{}/s", grouped(state.per_sec() as u64));
+    };
     ProgressBar::new(0)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_style(style.with_key("pace", pace))
         .with_prefix(load)
 }

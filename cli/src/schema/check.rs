@@ -15,10 +15,12 @@ use crate::clean::for_terminal;
 /// be resolved against, and that leads nowhere.
 const NAME: &str = "homing:///schema";
 
-/// The stack of a thread that checks. A schema of 64 KiB has room for 2,000 references,
-/// one to the next, each of which takes up to 4 KiB of it, once for every level of a
-/// payload. Only what is used takes memory.
-pub(crate) const STACK_BYTES: usize = 64 << 20;
+/// The stack of a thread that checks. Only what is used takes memory.
+pub(crate) const STACK_BYTES: usize = 256 << 20;
+
+/// What a part of a schema takes of the stack at most, once for every level of a
+/// payload: each may refer to the next.
+const PART_BYTES: usize = 4 << 10;
 
 /// Things that are told of one payload.
 const TOLD_MAX: usize = 3;
@@ -30,6 +32,8 @@ const CHARS_MAX: usize = 160;
 pub(crate) struct Check {
     schemas: Schemas,
     index: SchemaIndex,
+    /// How many schemas it is made of, at most.
+    parts: usize,
 }
 
 impl Check {
@@ -44,6 +48,7 @@ impl Check {
 
     fn compile(schema: &Schema) -> Result<Self, String> {
         let value: Value = serde_json::from_str(schema.as_str()).map_err(|e| e.to_string())?;
+        let parts = parts(&value);
         let mut compiler = Compiler::new();
         compiler.use_loader(Box::new(Elsewhere));
         let mut schemas = Schemas::new();
@@ -51,19 +56,45 @@ impl Check {
         added.map_err(|error| unusable(&error))?;
         let index = compiler.compile(NAME, &mut schemas);
         let index = index.map_err(|error| unusable(&error))?;
-        Ok(Self { schemas, index })
+        Ok(Self {
+            schemas,
+            index,
+            parts,
+        })
     }
 
-    /// Where a payload, which is JSON, does not match, and how; `None` if it does. To
-    /// be called [`with_room`].
+    /// Where a payload, which is JSON, does not match, and how; `None` if it does, or
+    /// has what nothing here can hold, such as a number beyond all ranges. To be called
+    /// [`with_room`].
     pub(crate) fn misfit(&self, payload: &[u8]) -> Option<String> {
-        let value: Value = match serde_json::from_slice(payload) {
-            Ok(value) => value,
-            Err(error) => return Some(for_terminal(&error.to_string())),
-        };
+        let value: Value = serde_json::from_slice(payload).ok()?;
+        // One level of room is for all else.
+        if self.parts.saturating_mul(depth(&value) + 1) > STACK_BYTES / PART_BYTES {
+            return Some("it is nested too deep to be checked by a schema so large".to_owned());
+        }
         let error = self.schemas.validate(&value, self.index).err()?;
         Some(told(&error))
     }
+}
+
+/// How many objects and booleans, each of which may be a schema, are in `value`.
+fn parts(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => 1 + fields.values().map(parts).sum::<usize>(),
+        Value::Array(items) => items.iter().map(parts).sum(),
+        Value::Bool(_) => 1,
+        _ => 0,
+    }
+}
+
+/// How many arrays and objects are within one another, and what is innermost.
+fn depth(value: &Value) -> usize {
+    let within = match value {
+        Value::Object(fields) => fields.values().map(depth).max(),
+        Value::Array(items) => items.iter().map(depth).max(),
+        _ => None,
+    };
+    1 + within.unwrap_or(0)
 }
 
 /// Does `work` on a thread whose stack no schema exhausts.
@@ -99,10 +130,8 @@ fn unusable(error: &CompileError) -> String {
 
 /// The first things that do not match, each with where it is as a JSON pointer.
 fn told(error: &ValidationError<'_, '_>) -> String {
-    let mut texts = Vec::new();
-    gather(error, &mut texts);
-    let more = texts.len().saturating_sub(TOLD_MAX);
-    texts.truncate(TOLD_MAX);
+    let (mut texts, mut more) = (Vec::new(), 0_usize);
+    gather(error, &mut texts, &mut more);
     let mut text = texts.join("; ");
     if more > 0 {
         text.push_str(&format!("; and {more} more"));
@@ -111,9 +140,14 @@ fn told(error: &ValidationError<'_, '_>) -> String {
 }
 
 /// What lies at the bottom of an error: what is above it only says that there is one.
-fn gather(error: &ValidationError<'_, '_>, texts: &mut Vec<String>) {
+fn gather(error: &ValidationError<'_, '_>, texts: &mut Vec<String>, more: &mut usize) {
     if !error.causes.is_empty() {
-        return error.causes.iter().for_each(|cause| gather(cause, texts));
+        let causes = error.causes.iter();
+        return causes.for_each(|cause| gather(cause, texts, more));
+    }
+    if texts.len() == TOLD_MAX {
+        *more += 1;
+        return;
     }
     let what = cut(&for_terminal(&error.kind.to_string()));
     let text = match for_terminal(&error.instance_location.to_string()) {
@@ -231,6 +265,28 @@ mod tests {
         let schema = json!({ "$defs": defs, "$ref": "#/$defs/0" });
 
         assert_eq!(misfit(&schema, &json!([[[1]]])), None);
+        let deep = (0..62).fold(json!(1), |within, _| json!([within]));
+        let text = misfit(&schema, &deep).unwrap();
+        assert!(text.starts_with("it is nested too deep"), "{text}");
+        // The deepest that is checked.
+        let deep = (0..18).fold(json!(1), |within, _| json!([within]));
+        assert_eq!(misfit(&schema, &deep), None);
+    }
+
+    #[test]
+    fn what_nothing_here_can_hold_is_left_to_the_worker() {
+        let check = check(&json!({ "type": "integer" })).unwrap_or_else(|e| panic!("{e}"));
+
+        assert_eq!(with_room(|| check.misfit(b"1e999")), None);
+    }
+
+    #[test]
+    fn very_many_misfits_of_one_payload_are_counted() {
+        let payload: Vec<_> = (0..50_000).collect();
+
+        let text = misfit(&json!({ "items": { "type": "string" } }), &json!(payload)).unwrap();
+
+        assert!(text.ends_with("; and 49997 more"), "{text}");
     }
 
     #[test]
@@ -264,10 +320,5 @@ mod tests {
     fn true_takes_anything_and_false_nothing() {
         assert_eq!(misfit(&json!(true), &json!([1])), None);
         assert!(misfit(&json!(false), &json!([1])).is_some());
-    }
-
-    #[test]
-    fn a_number_that_is_too_large_to_be_checked_does_not_match() {
-        assert!(check(&json!({})).unwrap().misfit(b"1e999").is_some());
     }
 }

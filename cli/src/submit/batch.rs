@@ -95,7 +95,7 @@ pub(super) async fn run(
     let store = settings.open_store().await?;
     let name = BatchRef::Id(id);
     let waited = wait::of_batch(&store, &name, args.waiting.timeout, settings).await?;
-    if exit == Exit::Done && args.many.journal.is_none() {
+    if exit == Exit::Done && waited != Exit::TimedOut && args.many.journal.is_none() {
         remove_journal(&kept, (&name, total), &store).await;
     }
     // All that were submitted succeeded, but some rows were not.

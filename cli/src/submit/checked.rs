@@ -16,6 +16,7 @@ use super::SubmitArgs;
 use super::input::{Format, Input};
 use super::rows::{Form, Rejected, Row, Taken};
 use crate::exit::Exit;
+use crate::output::Talk;
 use crate::schema::{self, Check, with_room};
 use crate::settings::Settings;
 use crate::time::{grouped, local};
@@ -55,10 +56,14 @@ pub(super) async fn one(
         return Ok(());
     };
     let what = format!(
-        "the payload is no `{}`, and is not sent: {problem}",
+        "the payload does not match `{}`, and is not sent: {problem}",
         args.kind
     );
-    Err(Trouble::new(Exit::Usage, what).from(known.from).fix(FIX))
+    let fix = match args.payload {
+        Some(_) => FIX.to_owned(),
+        None => format!("no PAYLOAD was given: homing submit {} PAYLOAD", args.kind),
+    };
+    Err(Trouble::new(Exit::Usage, what).from(known.from).fix(fix))
 }
 
 /// Opens the rows in `file`, refused if one of a file that is there does not match.
@@ -78,9 +83,13 @@ pub(super) async fn rows(
     if !input.is_file {
         return Ok(input.checked(known.check));
     }
-    let fix = match input.format {
-        Format::Csv => FIX_CSV,
-        Format::Ndjson => FIX,
+    let fix = match (input.format, &input.fields) {
+        (Format::Ndjson, _) => FIX.to_owned(),
+        (Format::Csv, None) => FIX_CSV.to_owned(),
+        (Format::Csv, Some(fields)) => {
+            let fields = crate::clean::for_terminal(fields);
+            format!("each has the columns {fields}, as strings; {FIX_CSV}")
+        }
     };
     let looked = tokio::task::block_in_place(|| with_room(|| look_through(input, &known.check)));
     let misfits = looked.map_err(|error| Trouble::file("read", "the rows", &error))?;
@@ -109,15 +118,16 @@ async fn known(args: &SubmitArgs, settings: &Settings) -> Result<Option<Known>, 
     let kind = &record.kind;
     let at = local(record.at);
     let from = format!("its schema (homing schema {kind}), of the worker that started at {at}");
-    let check = Check::new(&record.schema).map_err(|problem| {
-        Trouble::new(
-            Exit::Usage,
-            format!("nothing can be checked by the schema of `{kind}`: {problem}"),
-        )
-        .from(&from)
-        .fix("correct it in its worker, or send unchecked: --unchecked")
-    })?;
-    Ok(Some(Known { check, from }))
+    match Check::new(&record.schema) {
+        Ok(check) => Ok(Some(Known { check, from })),
+        Err(problem) => {
+            // It is the worker's, which takes what it takes.
+            Talk::new(settings).say(format!(
+                "sent unchecked: nothing can be checked by the schema of `{kind}`: {problem}"
+            ));
+            Ok(None)
+        }
+    }
 }
 
 /// What the store says of the kind, as far as it can be read.
@@ -152,11 +162,11 @@ fn look_through(input: Input, check: &Check) -> io::Result<Misfits> {
 impl Misfits {
     fn text(&self, kind: &str, file: &Path) -> String {
         let rows = match self.count {
-            1 => "1 row is".to_owned(),
-            count => format!("{} rows are", grouped(count)),
+            1 => "1 row does".to_owned(),
+            count => format!("{} rows do", grouped(count)),
         };
         let mut what = format!(
-            "{rows} no `{kind}`, and nothing is sent of {}",
+            "{rows} not match `{kind}`, and nothing is sent of {}",
             file.display()
         );
         for (line, problem) in &self.told {
@@ -239,7 +249,7 @@ mod tests {
 
         assert_eq!(
             misfits.text("a.b", Path::new("rows.ndjson")),
-            "1,204 rows are no `a.b`, and nothing is sent of rows.ndjson\n\
+            "1,204 rows do not match `a.b`, and nothing is sent of rows.ndjson\n\
              \x20 line 2        x\n\
              \x20 line 17       y\n\
              \x20 and 1,202 more"

@@ -15,7 +15,7 @@
 //! chunk, whose rows are published again under the same ids.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -56,12 +56,13 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// The file cannot be created, or is there already.
+    /// The file cannot be created, or is there already, or another process has it.
     pub(crate) fn create(path: PathBuf, head: &Head) -> io::Result<Self> {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&path)?;
+        take(&file)?;
         file.write_all((serde_json::to_string(head)? + "\n").as_bytes())?;
         Ok(Self::new(path, file))
     }
@@ -70,9 +71,17 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// The file cannot be written.
+    /// The file cannot be written, or another process has it, or had it since.
     pub(crate) fn resume(path: PathBuf, noted: &Noted) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).open(&path)?;
+        let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
+        take(&file)?;
+        file.seek(SeekFrom::Start(noted.whole))?;
+        let mut line = String::new();
+        if next_line(&mut BufReader::new(&file), &mut line)?.is_some() && is_noted(&line) {
+            return Err(io::Error::other(
+                "another `homing submit` wrote to it just now",
+            ));
+        }
         file.set_len(noted.whole)?;
         file.seek(SeekFrom::End(0))?;
         Ok(Self::new(path, file))
@@ -140,6 +149,21 @@ impl Journal {
         crash_point(Point::SubmitJournalFinished);
         Ok(())
     }
+}
+
+/// Takes the journal for this process, until it ends.
+fn take(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::other("another `homing submit` writes to it"))
+        }
+        // A file system without locks has none to give.
+        _ => Ok(()),
+    }
+}
+
+fn is_noted(line: &str) -> bool {
+    task(line).is_some() || record(line).is_some()
 }
 
 /// Reads the journal at `path`; `None` if there is none.
@@ -245,6 +269,7 @@ mod tests {
         journal.note(2, id(2)).unwrap();
         journal.note(1, id(1)).unwrap();
         journal.finish().unwrap();
+        drop(journal);
         let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
@@ -263,6 +288,31 @@ mod tests {
 
             assert_eq!(read(&path).unwrap().unwrap().tasks.len(), 2, "cut at {cut}");
         }
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_journal_that_another_writes_or_wrote_since_it_was_read_is_not_gone_on_with() {
+        let path = path("two");
+        let mut other = Journal::create(path.clone(), &head()).unwrap();
+        let noted = read(&path).unwrap().unwrap();
+        let refused = || {
+            Journal::resume(path.clone(), &noted)
+                .err()
+                .unwrap()
+                .to_string()
+        };
+
+        let at_work = refused();
+        other.note(1, id(1)).unwrap();
+        other.finish().unwrap();
+        drop(other);
+        let since = refused();
+
+        assert_eq!(at_work, "another `homing submit` writes to it");
+        assert_eq!(since, "another `homing submit` wrote to it just now");
+        let noted = read(&path).unwrap().unwrap();
+        assert!(Journal::resume(path.clone(), &noted).is_ok());
         fs::remove_file(&path).unwrap();
     }
 

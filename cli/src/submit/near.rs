@@ -39,14 +39,17 @@ pub(super) async fn say(kind: &str, settings: &Settings, talk: Talk) {
     }
 }
 
-/// What to say of a kind of which nothing was stored yet, but of one that looks
-/// like it.
+/// What to say of a kind of which nothing was stored yet, where another that looks
+/// like it is known: something was stored of it, or a worker declared it.
 pub(super) async fn hint(kind: &str, store: &Store) -> Option<String> {
-    let kinds = store.stats(None).await.ok()?;
-    let known: Vec<_> = kinds.iter().map(|kind| kind.kind.clone()).collect();
+    let stored = store.stats(None).await.ok()?;
+    let declared = store.kinds().await.ok()?;
+    let stored = stored.into_iter().map(|kind| kind.kind);
+    let declared = declared.into_iter().map(|kind| kind.kind.to_string());
+    let known: Vec<_> = stored.chain(declared).collect();
     let near = near(kind, &known)?;
     Some(format!(
-        "no task of kind `{kind}` was stored so far; `{near}` was: is that what is meant?"
+        "no task of kind `{kind}` was stored so far; is `{near}` meant, which is known?"
     ))
 }
 

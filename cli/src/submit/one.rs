@@ -67,7 +67,7 @@ async fn with_hint<T>(waiting: impl Future<Output = T>, kind: &str, talk: Talk) 
         () = tokio::time::sleep(HINT_AFTER) => {}
     }
     talk.say(format!(
-        "no outcome yet: it runs, or waits for a worker that knows `{kind}`; `homing queues` shows which"
+        "no outcome yet: it runs, or waits for a worker that knows `{kind}`; `homing queues` counts workers"
     ));
     waiting.await
 }

@@ -115,6 +115,7 @@ async fn resumed(
         }
         Err(trouble) => return Err(trouble),
     };
+    refuse_kind(batch, noted.as_ref(), stored.as_ref(), args)?;
     let Some(head) = head(batch, noted.as_ref(), stored.as_ref(), args) else {
         return Err(
             Trouble::new(Exit::NotFound, format!("nothing is known of batch {batch}"))
@@ -158,6 +159,24 @@ fn head(
     })
 }
 
+/// Refuses to go on with a batch of another kind, where no journal says which it is of.
+fn refuse_kind(
+    batch: BatchId,
+    noted: Option<&Noted>,
+    stored: Option<&Stored>,
+    args: &SubmitArgs,
+) -> Result<(), Trouble> {
+    let kind = stored.and_then(|stored| stored.kind.as_deref());
+    match kind.filter(|kind| noted.is_none() && *kind != args.kind.as_str()) {
+        Some(kind) => Err(
+            Trouble::new(Exit::Usage, format!("batch {batch} is of kind {kind}"))
+                .from("--resume")
+                .fix("give that kind, or submit the rows as a batch of their own"),
+        ),
+        None => Ok(()),
+    }
+}
+
 fn read_journal(path: &Path, batch: BatchId, args: &SubmitArgs) -> Result<Option<Noted>, Trouble> {
     let shown = path.display().to_string();
     let noted = journal::read(path).map_err(|error| Trouble::file("read", &shown, &error))?;
@@ -180,6 +199,8 @@ struct Stored {
     label: String,
     recorded_at: Option<Timestamp>,
     tasks: HashSet<TaskId>,
+    /// Of one of the tasks.
+    kind: Option<String>,
 }
 
 async fn read_stored(store: &Store, batch: BatchId) -> Result<Option<Stored>, Trouble> {
@@ -187,16 +208,21 @@ async fn read_stored(store: &Store, batch: BatchId) -> Result<Option<Stored>, Tr
     let Some(found) = store.batch(&BatchRef::Id(batch)).await.map_err(told)? else {
         return Ok(None);
     };
-    let mut tasks = HashSet::new();
+    let (mut tasks, mut kind) = (HashSet::new(), None);
     let mut position = Position::START;
     loop {
         let page = store.batch_tasks(batch, &position, PAGE).await;
         let (ids, next) = page.map_err(told)?;
+        if let (None, Some(id)) = (&kind, ids.first()) {
+            let record = store.record(*id).await.map_err(told)?;
+            kind = record.map(|record| record.report.kind);
+        }
         if ids.is_empty() {
             return Ok(Some(Stored {
                 label: found.label,
                 recorded_at: found.recorded_at,
                 tasks,
+                kind,
             }));
         }
         tasks.extend(ids);

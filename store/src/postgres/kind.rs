@@ -26,7 +26,7 @@ fn record(row: &Row) -> Answer<KindRecord> {
 }
 
 /// Stores what a worker says of a kind at `now`, unless another said so later. A
-/// clock that is ahead outranks nobody.
+/// clock that is ahead counts as it arrives.
 pub(super) fn declare(record: &KindRecord, now: Timestamp) -> Step<'_> {
     let sql = "INSERT INTO kinds AS k (kind, schema, declared_at) VALUES ($1, $2, $3)
         ON CONFLICT (kind) DO UPDATE SET

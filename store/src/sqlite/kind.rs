@@ -29,7 +29,7 @@ fn record(row: &Row<'_>) -> Answer<KindRecord> {
 }
 
 /// Stores what a worker says of a kind at `now`, unless another said so later. A
-/// clock that is ahead outranks nobody.
+/// clock that is ahead counts as it arrives.
 pub(super) fn declare(db: &Connection, record: &KindRecord, now: Timestamp) -> Answer<()> {
     let mut statement = db.prepare_cached(
         "INSERT INTO kinds (kind, schema, declared_at) VALUES (?1, ?2, ?3)

@@ -15,14 +15,13 @@ const APPLICATION_ID: i32 = 0x484F_4D47;
 
 /// The steps from an empty file to the newest schema. A step is never changed
 /// once it was in a release; a change is a further step.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001_store.sql"),
     include_str!("migrations/0002_repairs.sql"),
     include_str!("migrations/0003_ids_tries.sql"),
     include_str!("migrations/0004_retention.sql"),
     include_str!("migrations/0005_other.sql"),
     include_str!("migrations/0006_kinds.sql"),
-    include_str!("migrations/0007_output_json.sql"),
 ];
 
 /// The schema after all steps.

@@ -39,7 +39,7 @@ async fn an_older_store_is_refused_until_its_collector_has_migrated_it() {
         matches!(before, StoreError::Older { found: 1, .. }),
         "{before:?}"
     );
-    assert_eq!(schema(&fixture), 7);
+    assert_eq!(schema(&fixture), 6);
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ fn a_migration_that_is_cut_off_leaves_the_old_schema_and_is_done_by_the_next() {
 
         assert_eq!(schema(&fixture), 1);
         drop(fixture.writer());
-        assert_eq!(schema(&fixture), 7);
+        assert_eq!(schema(&fixture), 6);
     }
 }
 

@@ -497,4 +497,17 @@ async fn a_journal_stays_until_every_outcome_is_in_the_store_or_where_it_was_nam
         (&again["submitted"], &again["left_out"]),
         (&0.into(), &2.into())
     );
+    // Nor as another kind, of which nothing but the store can tell.
+    std::fs::remove_file(world.dir.join(format!("rows.ndjson.{batch}.journal"))).unwrap();
+    let other = [
+        "submit",
+        "test.sleep",
+        "--rows",
+        "rows.ndjson",
+        "--resume",
+        &batch,
+    ];
+    let other = coded(world.homing(&other).await, 2);
+    let told = format!("batch {batch} is of kind test.echo");
+    assert!(other.stderr.contains(&told), "{other:?}");
 }
