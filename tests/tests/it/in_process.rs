@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 /// Worker and collector on this runtime.
 struct Running {
     stop: watch::Sender<bool>,
+    stop_collector: watch::Sender<bool>,
     worker: JoinHandle<()>,
     collector: JoinHandle<()>,
     producer: Producer,
@@ -69,13 +70,14 @@ fn collect(world: &World, stop: &watch::Sender<bool>) -> JoinHandle<()> {
 impl Running {
     async fn start() -> Self {
         let world = World::start().await;
-        let stop = watch::Sender::new(false);
+        let (stop, stop_collector) = (watch::Sender::new(false), watch::Sender::new(false));
         Self {
             worker: work(&world, &stop),
-            collector: collect(&world, &stop),
+            collector: collect(&world, &stop_collector),
             producer: world.producer().await,
             store: world.store().await,
             stop,
+            stop_collector,
             world,
         }
     }
@@ -92,10 +94,13 @@ impl Running {
         eventually(&format!("task {id} is closed"), look).await
     }
 
-    /// Lets both end what they have; nothing waits in any queue then.
+    /// Lets both end what they have, the worker first: nothing waits in any queue then.
     async fn end(self) {
         self.stop.send_replace(true);
         self.worker.await.unwrap();
+        let empty = async || self.world.waiting().await.is_empty().then_some(());
+        eventually("all outcomes are taken", empty).await;
+        self.stop_collector.send_replace(true);
         self.collector.await.unwrap();
         assert_eq!(self.world.waiting().await, []);
     }
@@ -209,7 +214,7 @@ async fn every_task_of_a_batch_has_its_outcome_though_workers_and_collectors_are
         running.worker.abort();
         running.collector.abort();
         running.worker = work(&running.world, &running.stop);
-        running.collector = collect(&running.world, &running.stop);
+        running.collector = collect(&running.world, &running.stop_collector);
     }
     batch.seal().await.unwrap();
 
@@ -234,10 +239,8 @@ async fn a_worker_that_stops_ends_what_runs_and_leaves_the_rest_to_others() {
     running.stop.send_replace(true);
     running.world.open_gate("gate");
     running.worker.await.unwrap();
-    running.collector.await.unwrap();
     running.stop = watch::Sender::new(false);
     running.worker = work(&running.world, &running.stop);
-    running.collector = collect(&running.world, &running.stop);
 
     for id in held {
         assert_eq!(running.closed(id).await.report.status, Status::Succeeded);
