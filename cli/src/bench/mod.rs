@@ -11,7 +11,7 @@ mod plot;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState};
 
 use crate::exit::Exit;
 use crate::output::{Output, Talk};
@@ -141,17 +141,11 @@ async fn measure_all(args: &BenchArgs, space: &Space, talk: Talk) -> Result<Meas
 }
 
 fn bar(talk: Talk, load: &'static str) -> ProgressBar {
-    if !talk.shows_progress() {
-        return ProgressBar::hidden();
-    }
-    let style = "{prefix:<8} {human_pos} of {human_len}  {wide_bar}  {pace}  {eta}";
-    // The template is a literal of ours: a wrong one keeps the default look.
-    let style = ProgressStyle::with_template(style);
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let template = "{prefix:<8} {human_pos} of {human_len}  {wide_bar}  {pace}  {eta}";
+    let bar = crate::bar::bar(template, talk);
     let pace = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
         let _whole = write!(to, "{}/s", grouped(state.per_sec() as u64));
     };
-    ProgressBar::new(0)
-        .with_style(style.with_key("pace", pace))
-        .with_prefix(load)
+    bar.set_style(bar.style().with_key("pace", pace));
+    bar.with_prefix(load)
 }

@@ -58,6 +58,7 @@ pub(super) struct Input {
     pub(super) format: Format,
     /// Whether it can be gone through more than once.
     pub(super) is_file: bool,
+    is_checked: bool,
     /// Of CSV without `--column`, the fields that it gives each task.
     pub(super) fields: Option<String>,
 }
@@ -100,6 +101,7 @@ impl Input {
             whole,
             format,
             is_file: bytes.is_some(),
+            is_checked: false,
             fields,
         })
     }
@@ -108,6 +110,7 @@ impl Input {
     pub(super) fn checked(mut self, check: Check) -> Self {
         let form = self.form;
         self.form = Box::new(Checked { form, check });
+        self.is_checked = true;
         self
     }
 
@@ -130,7 +133,12 @@ impl Input {
 
     /// Begins to read.
     pub(super) fn read(self) -> mpsc::Receiver<io::Result<Chunk>> {
-        rows::read(self.reader, self.form, self.limit, STACK_BYTES)
+        let thread = std::thread::Builder::new();
+        let thread = match self.is_checked {
+            true => thread.stack_size(STACK_BYTES),
+            false => thread,
+        };
+        rows::read(thread, self.reader, self.form, self.limit)
     }
 }
 

@@ -75,20 +75,22 @@ pub(crate) trait Form {
     fn next(&mut self, reader: &mut dyn BufRead) -> io::Result<Option<Taken>>;
 }
 
-/// Begins to read, no more than `limit` rows, on a thread with a stack of this size;
-/// the receiver ends after the last row, or after an error.
+/// Begins to read, no more than `limit` rows, on a new thread; the receiver ends after
+/// the last row, or after an error.
 pub(crate) fn read(
+    thread: std::thread::Builder,
     reader: Box<dyn BufRead + Send>,
     mut form: Box<dyn Form + Send>,
     limit: Option<NonZeroU64>,
-    stack_bytes: usize,
 ) -> mpsc::Receiver<io::Result<Chunk>> {
     let (tx, rx) = mpsc::channel(CHUNKS_AHEAD);
     // Nobody joins it: it ends with the file, with its receiver, or, while it
     // waits for a terminal, with the process.
-    let thread = std::thread::Builder::new().stack_size(stack_bytes);
-    let started = thread.spawn(move || chunks(reader, &mut *form, limit, &tx));
-    started.expect("there is room for a thread");
+    let refused = tx.clone();
+    if let Err(error) = thread.spawn(move || chunks(reader, &mut *form, limit, &tx)) {
+        // Nothing else is in the channel.
+        let _told = refused.try_send(Err(error));
+    }
     rx
 }
 
