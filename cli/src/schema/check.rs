@@ -4,6 +4,7 @@
 //! from the net, since it may come from a worker that nobody here knows.
 
 use std::error::Error;
+use std::io;
 
 use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader, ValidationError};
 use homing_protocol::Schema;
@@ -44,6 +45,7 @@ impl Check {
     /// Why nothing can be checked by it.
     pub(crate) fn new(schema: &Schema) -> Result<Self, String> {
         with_room(|| Self::compile(schema))
+            .map_err(|error| format!("there is no room to check in: {error}"))?
     }
 
     fn compile(schema: &Schema) -> Result<Self, String> {
@@ -98,12 +100,15 @@ fn depth(value: &Value) -> usize {
 }
 
 /// Does `work` on a thread whose stack no schema exhausts.
-pub(crate) fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+///
+/// # Errors
+///
+/// There is no room for that thread.
+pub(crate) fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let thread = builder.spawn_scoped(scope, work);
-        let done = thread.expect("there is room for a thread").join();
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let done = builder.spawn_scoped(scope, work)?.join();
+        Ok(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
@@ -178,7 +183,7 @@ mod tests {
 
     fn misfit(schema: &Value, payload: &Value) -> Option<String> {
         let check = check(schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
-        with_room(|| check.misfit(payload.to_string().as_bytes()))
+        with_room(|| check.misfit(payload.to_string().as_bytes())).unwrap()
     }
 
     #[test]
@@ -277,7 +282,7 @@ mod tests {
     fn what_nothing_here_can_hold_is_left_to_the_worker() {
         let check = check(&json!({ "type": "integer" })).unwrap_or_else(|e| panic!("{e}"));
 
-        assert_eq!(with_room(|| check.misfit(b"1e999")), None);
+        assert_eq!(with_room(|| check.misfit(b"1e999")).unwrap(), None);
     }
 
     #[test]

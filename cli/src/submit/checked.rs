@@ -52,7 +52,9 @@ pub(super) async fn one(
     let Some(known) = known(args, settings).await? else {
         return Ok(());
     };
-    let Some(problem) = with_room(|| known.check.misfit(&payload.bytes)) else {
+    let misfit = with_room(|| known.check.misfit(&payload.bytes));
+    let misfit = misfit.map_err(|error| Trouble::file("check", "the payload", &error))?;
+    let Some(problem) = misfit else {
         return Ok(());
     };
     let what = format!(
@@ -91,7 +93,7 @@ pub(super) async fn rows(
             format!("each has the columns {fields}, as strings; {FIX_CSV}")
         }
     };
-    let looked = tokio::task::block_in_place(|| with_room(|| look_through(input, &known.check)));
+    let looked = tokio::task::block_in_place(|| with_room(|| look_through(input, &known.check))?);
     let misfits = looked.map_err(|error| Trouble::file("read", "the rows", &error))?;
     if misfits.count > 0 {
         let what = misfits.text(args.kind.as_str(), file);
