@@ -32,8 +32,19 @@ pub(super) struct Incoming {
     pub(super) request: Request,
     /// Until when it may wait.
     pub(super) until: Option<(Instant, Duration)>,
+    pub(super) ahead: Ahead,
     /// Its publisher has not ended.
     pub(super) _running: Arc<OwnedSemaphorePermit>,
+}
+
+/// Whether a message was handed out before it is in the file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ahead {
+    No,
+    /// By this tag.
+    To(Key, i64),
+    /// And nobody needs it any more.
+    Done,
 }
 
 /// What happens to an engine.
@@ -67,6 +78,7 @@ pub(super) async fn publishes(
         let incoming = burst.drain(..).map(|request| Incoming {
             request,
             until,
+            ahead: Ahead::No,
             _running: Arc::clone(&running),
         });
         if events.send(Event::Published(incoming.collect())).is_err() {
@@ -144,8 +156,11 @@ pub(super) struct Reader {
     /// Whether its queue is not there any more.
     pub(super) gone: bool,
     prefetch: u32,
-    /// Of each message that is held, how many tasks are left.
+    /// Of each message that is held, how many tasks are left. One that was handed out
+    /// ahead is here by its tag, which is negative.
     held: HashMap<i64, u32>,
+    /// The messages of such tags, once they are in the file.
+    kept: HashMap<i64, i64>,
     tasks: u32,
     /// As it is in the file.
     pub(super) written: Load,
@@ -175,6 +190,7 @@ impl Reader {
             gone: false,
             prefetch,
             held: HashMap::new(),
+            kept: HashMap::new(),
             tasks: 0,
             written: (0, 0),
             commands,
@@ -271,7 +287,14 @@ impl Reader {
         self.held.is_empty()
     }
 
-    /// Hands out a message that the file has leased to it.
+    /// Takes note that what was handed out ahead is in the file, and leased.
+    pub(super) fn keep(&mut self, tag: i64, message: i64) {
+        if self.held.contains_key(&tag) {
+            self.kept.insert(tag, message);
+        }
+    }
+
+    /// Hands out a message that the file has leased to it, or will have.
     pub(super) fn deliver(&mut self, message: i64, received: Box<Received>) {
         if let Outlet::Inbox(events) = &self.outlet {
             let _gone = events.send(InboxEvent::Reply(received));
@@ -300,7 +323,8 @@ impl Reader {
         }
     }
 
-    /// Takes note of an answer. Answers with the message, if it is one for it.
+    /// Takes note of an answer. Answers with the message, if it is one for it; with
+    /// its tag, if it is not in the file yet.
     pub(super) fn answered(&mut self, command: &Command) -> Option<(i64, Answer)> {
         match *command {
             Command::Parts(tag, parts) => {
@@ -315,7 +339,7 @@ impl Reader {
             Command::Answer(tag, answer) => {
                 let message = tag.cast_signed();
                 self.tasks -= self.held.remove(&message)?;
-                Some((message, answer))
+                Some((self.kept.remove(&message).unwrap_or(message), answer))
             }
         }
     }
@@ -338,6 +362,7 @@ impl Reader {
     pub(super) fn lost(&mut self, queue: i64, consumer: i64) {
         (self.queue, self.consumer) = (queue, consumer);
         self.held.clear();
+        self.kept.clear();
         self.tasks = 0;
         self.written = (0, 0);
         self.answers.abort();

@@ -3,19 +3,21 @@
 //! Whatever its links want is gathered while it writes, and done in the next
 //! transaction together: publishes, answers, what is due, what dead clients held,
 //! and leases for those who have room. Others see it at once; publishers are told
-//! once the log is on disk, which another thread waits for meanwhile.
+//! once the log is on disk, which another thread waits for meanwhile. Readers of this
+//! process may have [it ahead](ahead) of the transaction.
 //!
 //! # Failure
 //!
 //! A transaction that fails changed nothing, so all that it was to do is kept and
 //! tried again, for as long as publishers have patience.
 
+mod ahead;
 mod open;
 mod step;
 mod takers;
 mod tell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio::task::{spawn, yield_now};
 use tokio::time::{Instant, sleep_until};
 
+use self::ahead::answered_ahead;
 use self::open::Opening;
 pub(super) use self::open::Order;
 use self::step::{Effects, Step};
@@ -59,6 +62,10 @@ pub(super) struct Engine {
     readers: BTreeMap<Key, Reader>,
     next_key: Key,
     incoming: Vec<Incoming>,
+    next_tag: i64,
+    /// The queues in which nothing waited when last looked at, and from which nobody
+    /// took but readers here.
+    ours: HashSet<i64>,
     answers: Vec<(Key, i64, Answer)>,
     opening: Vec<Opening>,
     /// Whether there may be something in the file for a reader.
@@ -115,6 +122,8 @@ impl Engine {
             readers: BTreeMap::new(),
             next_key: 0,
             incoming: Vec::new(),
+            next_tag: 0,
+            ours: HashSet::new(),
             answers: Vec::new(),
             opening: Vec::new(),
             look: true,
@@ -143,6 +152,7 @@ impl Engine {
                 burst.push(event);
             }
             burst.drain(..).for_each(|event| self.take(event));
+            self.hand_out_ahead();
             self.step();
             if self.file.is_gone() {
                 tracing::error!(
@@ -238,7 +248,10 @@ impl Engine {
                     self.look = true;
                 }
             }
-            Event::Woken => self.look = true,
+            Event::Woken => {
+                self.ours.clear();
+                self.look = true;
+            }
             Event::Order(order, events) => self.order(order, events),
         }
     }
@@ -248,8 +261,10 @@ impl Engine {
             return;
         };
         for command in commands {
-            if let Some((message, answer)) = reader.answered(command) {
-                self.answers.push((key, message, answer));
+            match reader.answered(command) {
+                Some((tag, answer)) if tag < 0 => answered_ahead(&mut self.incoming, tag, answer),
+                Some((message, answer)) => self.answers.push((key, message, answer)),
+                None => {}
             }
         }
         self.look = true;
@@ -393,6 +408,7 @@ impl Engine {
             let Some(reader) = self.readers.remove(&key) else {
                 continue;
             };
+            self.ours.remove(&reader.queue);
             let struck = self.file.write(|file| {
                 if reader.is_inbox() {
                     queues::remove_inbox(file, &reader.queue_name)?;

@@ -11,7 +11,7 @@ use super::open::Opening;
 use super::takers::{Takers, carried};
 use crate::consumer::Answer;
 use crate::embedded::clients::{self, Load};
-use crate::embedded::links::{Incoming, Key, Outlet, Reader};
+use crate::embedded::links::{Ahead, Incoming, Key, Outlet, Reader};
 use crate::embedded::messages::{BYTES_MAX, Head, Messages, tasks_of};
 use crate::embedded::queues::{self, Queues};
 
@@ -26,6 +26,8 @@ pub(super) struct Effects {
     pub(super) delivered: Vec<(Key, i64, Box<Received>)>,
     pub(super) loads: Vec<(Key, Load)>,
     pub(super) opened: Vec<Result<(i64, i64), ()>>,
+    /// Of queues into which something came, whether they were this process's own.
+    pub(super) ours: Vec<(i64, bool)>,
     /// The queues into which something came that others may take.
     pub(super) filled: Vec<i64>,
     pub(super) ports: Vec<u16>,
@@ -48,6 +50,8 @@ pub(super) struct Effects {
 pub(super) enum Way {
     Kept,
     Leased(Key, i64),
+    /// To the reader who had it ahead by this tag.
+    LeasedAhead(Key, i64, i64),
     None,
 }
 
@@ -235,9 +239,10 @@ impl Step<'_> {
         let mut takers = Takers::new(readers, self.client.unwrap_or(0));
         for incoming in self.incoming {
             crash_point(Point::LinkBeforeWrite);
-            let way = self.way(messages, &mut takers, &incoming.request.message)?;
+            let way = self.way(messages, &mut takers, incoming)?;
             self.effects.published.push(way);
         }
+        self.effects.ours = takers.ours();
         Ok(())
     }
 
@@ -246,8 +251,12 @@ impl Step<'_> {
         &mut self,
         messages: Messages<'_>,
         takers: &mut Takers<'_>,
-        message: &Message,
+        incoming: &Incoming,
     ) -> rusqlite::Result<Way> {
+        if incoming.ahead == Ahead::Done {
+            return Ok(Way::Kept);
+        }
+        let message = &incoming.request.message;
         let (exchange, routing_key) = self.topology.route(&message.destination);
         if let Destination::Delayed { queue, secs } = &message.destination {
             let (queue, dead) = (self.topology.queue(queue), self.topology.dead());
@@ -269,7 +278,10 @@ impl Step<'_> {
         let Some(queue) = leads else {
             return Ok(Way::None);
         };
-        let taker = takers.next(messages, queue, message)?;
+        let taker = match takers.ahead(messages, queue, incoming.ahead)? {
+            Some(reader) => Some(reader),
+            None => takers.next(messages, queue, message)?,
+        };
         if let Some(reader) = taker.filter(|reader| reader.is_inbox()) {
             // A reply is nobody's once it is here.
             return Ok(Way::Leased(reader.key, 0));
@@ -280,7 +292,10 @@ impl Step<'_> {
             return Ok(Way::Kept);
         };
         messages.lease(id, queue, reader.consumer)?;
-        Ok(Way::Leased(reader.key, id))
+        Ok(match incoming.ahead {
+            Ahead::To(key, tag) if key == reader.key => Way::LeasedAhead(key, tag, id),
+            _ => Way::Leased(reader.key, id),
+        })
     }
 
     fn add(

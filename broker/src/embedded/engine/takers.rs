@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use homing_protocol::Message;
 
 use crate::embedded::clients;
-use crate::embedded::links::{Key, Outlet, Reader};
+use crate::embedded::links::{Ahead, Key, Outlet, Reader};
 use crate::embedded::messages::Messages;
 
 /// How many tasks a message carries, as prefetches count them.
@@ -18,9 +18,16 @@ pub(super) fn carried(message: &Message) -> u32 {
 /// The readers of this process that may take what comes.
 pub(super) struct Takers<'a> {
     readers: &'a BTreeMap<Key, Reader>,
-    /// By queue: whether nothing waits there, and those who have room, with it.
-    by_queue: HashMap<i64, Vec<(Key, u32)>>,
+    by_queue: HashMap<i64, Found>,
     client: i64,
+}
+
+/// What is found at a queue.
+struct Found {
+    /// Whether nothing waits there, and nobody else takes from it.
+    is_ours: bool,
+    /// Those who have room then, with it.
+    with_room: Vec<(Key, u32)>,
 }
 
 impl<'a> Takers<'a> {
@@ -32,6 +39,44 @@ impl<'a> Takers<'a> {
         }
     }
 
+    /// Whoever had a message of `queue` ahead, unless it does not take from there.
+    pub(super) fn ahead(
+        &mut self,
+        messages: Messages<'_>,
+        queue: i64,
+        ahead: Ahead,
+    ) -> rusqlite::Result<Option<&'a Reader>> {
+        let Ahead::To(key, _) = ahead else {
+            return Ok(None);
+        };
+        self.found(messages, queue)?;
+        let reader = self.readers.get(&key);
+        Ok(reader.filter(|reader| reader.queue == queue && !reader.gone))
+    }
+
+    /// Of each queue that was looked at, whether it is this process's own.
+    pub(super) fn ours(self) -> Vec<(i64, bool)> {
+        let queues = self.by_queue.into_iter();
+        queues
+            .map(|(queue, found)| (queue, found.is_ours))
+            .collect()
+    }
+
+    fn found(&mut self, messages: Messages<'_>, queue: i64) -> rusqlite::Result<&mut Found> {
+        match self.by_queue.entry(queue) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let shared = || clients::others_take(messages.0, queue, self.client);
+                let is_ours = !(messages.any(queue)? || shared()?);
+                let with_room = match is_ours {
+                    true => takers(self.readers, queue),
+                    false => Vec::new(),
+                };
+                Ok(unknown.insert(Found { is_ours, with_room }))
+            }
+        }
+    }
+
     /// Somebody with room for a message, if none waits before it.
     pub(super) fn next(
         &mut self,
@@ -39,17 +84,7 @@ impl<'a> Takers<'a> {
         queue: i64,
         message: &Message,
     ) -> rusqlite::Result<Option<&'a Reader>> {
-        let takers = match self.by_queue.entry(queue) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let shared = || clients::others_take(messages.0, queue, self.client);
-                let takers = match messages.any(queue)? || shared()? {
-                    true => Vec::new(),
-                    false => takers(self.readers, queue),
-                };
-                unknown.insert(takers)
-            }
-        };
+        let takers = &mut self.found(messages, queue)?.with_room;
         // The one with the most room, so that they share.
         let Some((key, room)) = takers.iter_mut().max_by_key(|(_, room)| *room) else {
             return Ok(None);

@@ -1,12 +1,14 @@
 //! Says what was committed.
 
+use std::time::Duration;
+
 use homing_faults::{Point, crash_point};
 use homing_protocol::Received;
 
 use super::Engine;
 use super::step::{Effects, Way};
 use crate::embedded::disk::Waiting;
-use crate::embedded::links::{Incoming, Key, Outlet};
+use crate::embedded::links::{Ahead, Incoming, Key, Outlet};
 use crate::embedded::queues;
 use crate::error::PublishError;
 use crate::publisher::Request;
@@ -22,6 +24,12 @@ impl Engine {
         self.more = effects.more;
         self.look |= effects.more;
         self.next_due = effects.next_due;
+        for (queue, is_ours) in effects.ours {
+            match is_ours {
+                true => self.ours.insert(queue),
+                false => self.ours.remove(&queue),
+            };
+        }
         self.client = effects.client.or(self.client);
         for (key, moved) in effects.moved {
             self.moved(key, moved);
@@ -79,7 +87,10 @@ impl Engine {
 
     fn published(&mut self, incoming: Incoming, way: Way, confirmed: &mut Vec<Waiting>) {
         let Incoming {
-            request, _running, ..
+            request,
+            ahead,
+            _running,
+            ..
         } = incoming;
         let Request {
             message,
@@ -88,10 +99,17 @@ impl Engine {
             ..
         } = request;
         let (exchange, routing_key) = match way {
-            Way::Kept => (String::new(), String::new()),
+            Way::Kept | Way::LeasedAhead(..) => (String::new(), String::new()),
             Way::Leased(..) | Way::None => self.topology.route(&message.destination),
         };
         match way {
+            Way::None if matches!(ahead, Ahead::To(..)) => {
+                // Its queue went just now: whoever had it ahead may have done it.
+                drop(room);
+                let waited = Duration::ZERO;
+                let _gone = confirm.send(Err(PublishError::Unconfirmed { waited }));
+                return;
+            }
             Way::None => {
                 drop(room);
                 let error = PublishError::Unroutable {
@@ -102,6 +120,11 @@ impl Engine {
                 return;
             }
             Way::Kept => {}
+            Way::LeasedAhead(key, tag, id) => {
+                if let Some(reader) = self.readers.get_mut(&key) {
+                    reader.keep(tag, id);
+                }
+            }
             Way::Leased(key, id) => {
                 let received = Box::new(Received {
                     properties: message.properties,
