@@ -1,10 +1,16 @@
 //! What is to be said of the embedded broker alone. All that it shares with
 //! RabbitMQ is tested by the other modules: `make test-embedded`.
 
+use std::fs::File;
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
-use homing_broker::{Broker as _, BrokerUrl, Embedded, Patience, Source, Token, Window, connect};
+use homing_broker::{
+    Broker, BrokerUrl, Confirmed, Consumer, Depth, Embedded, Patience, PublishError, Publisher,
+    Source, Token, Window, connect,
+};
 use homing_protocol::topology::Topology;
 use homing_protocol::{Destination, Message, Namespace, Properties, QueueName, Status};
 use homing_tests::kind::{Echo, Gate};
@@ -83,7 +89,7 @@ async fn a_process_that_is_stopped_within_a_write_is_an_error_to_others_and_cost
         pipeline.began(*id, 1).await;
     }
     let clients = pipeline.world.dir.join("homing-queue.db-clients");
-    let turn = std::fs::File::open(clients.join("turn")).unwrap();
+    let turn = File::open(clients.join("turn")).unwrap();
 
     turn.lock().unwrap();
     // Longer than a lease in all.
@@ -166,6 +172,166 @@ async fn a_full_disk_keeps_publishers_waiting_and_loses_nothing() {
     );
     let (worker, collector, world) = pipeline.stop().await;
     assert_eq!((worker, collector, world.waiting().await), (0, 0, vec![]));
+}
+
+/// A publisher and a consumer in one process, and what keeps everybody from writing
+/// to their file.
+struct OneProcess {
+    world: World,
+    broker: Arc<dyn Broker>,
+    publisher: Publisher,
+    consumer: Consumer,
+    turn: File,
+    proof: Confirmed,
+}
+
+impl OneProcess {
+    /// Begins with a message that is through, after which the next is handed out at
+    /// once.
+    async fn start(window: Window) -> Self {
+        let world = World::start_at("sqlite:").await;
+        let broker = world.broker();
+        let publisher = broker.publisher(window).await.unwrap();
+        let source = Source::Tasks(QueueName::tasks());
+        let prefetch = NonZeroU16::new(10).unwrap();
+        let mut consumer = broker.consumer(source, prefetch).await.unwrap();
+        let proof = publisher.publish(task(0)).await.unwrap().await.unwrap();
+        consumer.recv().await.unwrap().token.ack(&proof);
+        let clients = world.dir.join("homing-queue.db-clients");
+        Self {
+            turn: File::open(clients.join("turn")).unwrap(),
+            world,
+            broker,
+            publisher,
+            consumer,
+            proof,
+        }
+    }
+
+    async fn next(&mut self) -> (u64, Token) {
+        let delivery = self.consumer.recv().await.unwrap();
+        let number = String::from_utf8(delivery.received.body.to_vec()).unwrap();
+        (number.parse().unwrap(), delivery.token)
+    }
+
+    /// Whether nothing is in any queue, nor held.
+    async fn is_empty(&self) {
+        let empty = async || {
+            let depths = self.broker.depths().await.unwrap();
+            let is_empty = |depth: &Depth| depth.ready == Some(0) && depth.unacked == Some(0);
+            let none = depths.iter().all(is_empty);
+            none.then_some(())
+        };
+        eventually("all queues are empty", empty).await;
+    }
+}
+
+fn task(number: u64) -> Message {
+    Message {
+        destination: Destination::Queue(QueueName::tasks()),
+        properties: Properties::default(),
+        body: number.to_string().into(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_handed_out_before_it_is_written_and_given_back_is_confirmed_and_comes_again() {
+    let mut one = OneProcess::start(Window::DEFAULT).await;
+
+    one.turn.lock().unwrap();
+    let mut confirm = one.publisher.publish(task(1)).await.unwrap();
+    let (number, token) = one.next().await;
+    assert_eq!(number, 1);
+    assert!((&mut confirm).now_or_never().is_none());
+    drop(token);
+    one.turn.unlock().unwrap();
+
+    confirm.await.unwrap();
+    let (number, token) = one.next().await;
+    assert_eq!(number, 1);
+    token.ack(&one.proof);
+    one.is_empty().await;
+}
+
+#[tokio::test]
+async fn what_is_handed_out_before_it_is_written_and_acked_is_confirmed_and_comes_no_more() {
+    let mut one = OneProcess::start(Window::DEFAULT).await;
+
+    one.turn.lock().unwrap();
+    let confirm = one.publisher.publish(task(1)).await.unwrap();
+    let (number, token) = one.next().await;
+    assert_eq!(number, 1);
+    token.ack(&one.proof);
+    one.turn.unlock().unwrap();
+    confirm.await.unwrap();
+    one.publisher.publish(task(2)).await.unwrap().await.unwrap();
+
+    let (number, token) = one.next().await;
+    assert_eq!(number, 2);
+    token.ack(&one.proof);
+    one.is_empty().await;
+}
+
+#[tokio::test]
+async fn what_is_handed_out_and_not_written_in_time_is_told_to_be_unconfirmed_and_is_in_no_queue() {
+    let window = Window {
+        deadline: Some(Duration::from_millis(100)),
+        ..Window::DEFAULT
+    };
+    let mut one = OneProcess::start(window).await;
+
+    one.turn.lock().unwrap();
+    let confirm = one.publisher.publish(task(1)).await.unwrap();
+    let (_, token) = one.next().await;
+    let told = confirm.await;
+    one.turn.unlock().unwrap();
+    drop(token);
+
+    assert!(
+        matches!(told, Err(PublishError::Unconfirmed { .. })),
+        "{told:?}"
+    );
+    one.is_empty().await;
+}
+
+#[tokio::test]
+async fn what_is_handed_out_when_its_queue_is_made_anew_comes_again_by_that_one() {
+    let mut one = OneProcess::start(Window::DEFAULT).await;
+    let other = one.world.broker();
+
+    other.delete().await.unwrap();
+    other.apply().await.unwrap();
+    let confirm = one.publisher.publish(task(1)).await.unwrap();
+    let (first, token) = one.next().await;
+    confirm.await.unwrap();
+    let (second, again) = one.next().await;
+    token.ack(&one.proof);
+    again.ack(&one.proof);
+
+    assert_eq!((first, second), (1, 1));
+    one.is_empty().await;
+}
+
+#[tokio::test]
+async fn what_is_handed_out_when_its_queue_is_gone_may_have_been_done_and_is_told_so() {
+    let mut one = OneProcess::start(Window::DEFAULT).await;
+
+    one.world.broker().delete().await.unwrap();
+    let confirm = one.publisher.publish(task(1)).await.unwrap();
+    let (number, _token) = one.next().await;
+    let told = confirm.await;
+
+    assert_eq!(number, 1);
+    assert!(
+        matches!(told, Err(PublishError::Unconfirmed { .. })),
+        "{told:?}"
+    );
+    // Of the next nobody had anything.
+    let told = one.publisher.publish(task(2)).await.unwrap().await;
+    assert!(
+        matches!(told, Err(PublishError::Unroutable { .. })),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
