@@ -1,9 +1,11 @@
 use std::time::{Duration, Instant};
 
 use homing_producer::SubmitError;
-use homing_protocol::Task;
-use homing_store::{BatchRef, Filter};
+use homing_protocol::{Task, TaskId};
+use homing_store::{BatchRef, Filter, Store};
 use indicatif::ProgressBar;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::line::{BenchLine, Latency};
 use super::pipeline::{Bundled, Echo, Ends};
@@ -14,7 +16,7 @@ use crate::trouble::Trouble;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Between two looks for a lone task.
-const LONE_LOOK: Duration = Duration::from_micros(200);
+const LONE_LOOK: Duration = Duration::from_micros(100);
 
 /// Between two lone tasks: long enough for the system to be idle again.
 const LONE_PAUSE: Duration = Duration::from_millis(5);
@@ -188,28 +190,35 @@ pub(super) async fn half(ends: &Ends, rate: f64, bar: &ProgressBar) -> Result<Do
     })
 }
 
-/// One task after the other.
+/// One task after the other: of the even ones the outcome is awaited, of the odd ones
+/// it is looked for in the store meanwhile.
 pub(super) async fn lone(ends: &Ends, count: u64, bar: &ProgressBar) -> Result<Done, Trouble> {
     bar.set_length(count);
     let (mut awaited_ms, mut stored_ms) = (Vec::new(), Vec::new());
     let mut submitted = Duration::ZERO;
     for number in 0..count {
         tokio::time::sleep(LONE_PAUSE).await;
+        let looking = match number % 2 {
+            0 => None,
+            _ => Some(Looking::begin(&ends.store).await?),
+        };
         let since = Instant::now();
         let handle = ends.producer.submit(Echo::new(number)).await;
         let handle = handle.map_err(|error| unsubmitted(&error))?;
         submitted += since.elapsed();
-        let output = tokio::time::timeout(STALL_TIME_MAX, handle.output()).await;
-        let output = output.map_err(|_| late("an outcome", "did not come back"))?;
-        output.map_err(|error| Trouble::bug(&error))?;
-        awaited_ms.push(since.elapsed().as_secs_f64() * 1e3);
-        while !is_closed(ends, handle.id()).await? {
-            if since.elapsed() > STALL_TIME_MAX {
-                return Err(late("a task", "was not stored"));
+        match looking {
+            None => {
+                let output = tokio::time::timeout(STALL_TIME_MAX, handle.output()).await;
+                let output = output.map_err(|_| late("an outcome", "did not come back"))?;
+                output.map_err(|error| Trouble::bug(&error))?;
+                awaited_ms.push(since.elapsed().as_secs_f64() * 1e3);
             }
-            tokio::time::sleep(LONE_LOOK).await;
+            Some(looking) => {
+                let seen_at = looking.end().await?;
+                stored_ms.push((seen_at - since).as_secs_f64() * 1e3);
+            }
         }
-        stored_ms.push(since.elapsed().as_secs_f64() * 1e3);
+        until_closed(ends, handle.id()).await?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -219,7 +228,7 @@ pub(super) async fn lone(ends: &Ends, count: u64, bar: &ProgressBar) -> Result<D
             load: "lone",
             tasks: count,
             submitted_per_sec: count as f64 / submitted.as_secs_f64(),
-            stored_per_sec: count as f64 / stored,
+            stored_per_sec: stored_ms.len() as f64 / stored,
             waited: None,
             awaited: Latency::of(&awaited_ms),
             stored: Latency::of(&stored_ms),
@@ -229,13 +238,44 @@ pub(super) async fn lone(ends: &Ends, count: u64, bar: &ProgressBar) -> Result<D
     })
 }
 
-async fn is_closed(ends: &Ends, task: homing_protocol::TaskId) -> Result<bool, Trouble> {
-    let record = ends
-        .store
-        .record(task)
-        .await
-        .map_err(|error| Trouble::store(&error))?;
-    Ok(record.is_some_and(|record| record.report.status.is_closed()))
+async fn until_closed(ends: &Ends, task: TaskId) -> Result<(), Trouble> {
+    let since = Instant::now();
+    while since.elapsed() < STALL_TIME_MAX {
+        let record = ends.store.record(task).await;
+        let record = record.map_err(|error| Trouble::store(&error))?;
+        if record.is_some_and(|record| record.report.status.is_closed()) {
+            return Ok(());
+        }
+        tokio::time::sleep(LONE_LOOK).await;
+    }
+    Err(late("a task", "was not stored"))
+}
+
+/// A thread that looks for the next entry in the store's log: a runtime's timers are
+/// too coarse for that.
+struct Looking(JoinHandle<Result<Instant, Trouble>>);
+
+impl Looking {
+    async fn begin(store: &Store) -> Result<Self, Trouble> {
+        let end = store.end().await.map_err(|error| Trouble::store(&error))?;
+        let (store, runtime) = (store.clone(), Handle::current());
+        Ok(Self(spawn_blocking(move || {
+            let since = Instant::now();
+            while since.elapsed() < STALL_TIME_MAX {
+                let now = runtime.block_on(store.end());
+                if now.map_err(|error| Trouble::store(&error))? > end {
+                    return Ok(Instant::now());
+                }
+                std::thread::sleep(LONE_LOOK);
+            }
+            Err(late("a task", "was not stored"))
+        })))
+    }
+
+    /// When it was there.
+    async fn end(self) -> Result<Instant, Trouble> {
+        self.0.await.map_err(|error| Trouble::bug(&error))?
+    }
 }
 
 fn late(what: &str, how: &str) -> Trouble {
