@@ -347,6 +347,32 @@ async fn a_broker_in_memory_delivers_what_was_published_and_is_gone_with_its_han
     assert!(!another.check().await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn what_waits_comes_before_what_is_published_later() {
+    let broker = Embedded::in_memory(Topology::new(Namespace::default(), []));
+    broker.apply().await.unwrap();
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+    let source = Source::Tasks(QueueName::tasks());
+    let mut consumer = broker.consumer(source, NonZeroU16::MIN).await.unwrap();
+    let mut proof = publisher.publish(task(0)).await.unwrap().await.unwrap();
+    let mut held = consumer.recv().await.unwrap();
+
+    for number in 1..50 {
+        // The one waits; the other comes at the moment at which there is room.
+        let one = 2 * number;
+        proof = publisher.publish(task(one)).await.unwrap().await.unwrap();
+        held.token.ack(&proof);
+        let confirm = publisher.publish(task(one + 1)).await.unwrap();
+        held = consumer.recv().await.unwrap();
+        assert_eq!(held.received.body, one.to_string());
+        held.token.ack(&proof);
+        held = consumer.recv().await.unwrap();
+        assert_eq!(held.received.body, (one + 1).to_string());
+        confirm.await.unwrap();
+    }
+    held.token.ack(&proof);
+}
+
 /// What two consumers of a broker in memory get when they and a publisher do what
 /// `seed` says: which of them, which message, and how often it had come back.
 async fn history(seed: u64) -> Vec<(usize, Vec<u8>, u32)> {

@@ -26,7 +26,8 @@ pub(super) struct Effects {
     pub(super) delivered: Vec<(Key, i64, Box<Received>)>,
     pub(super) loads: Vec<(Key, Load)>,
     pub(super) opened: Vec<Result<(i64, i64), ()>>,
-    /// Of queues into which something came, whether they were this process's own.
+    /// Of queues into which something came, whether nothing waits there now and only
+    /// this process takes from them.
     pub(super) ours: Vec<(i64, bool)>,
     /// The queues into which something came that others may take.
     pub(super) filled: Vec<i64>,
@@ -100,6 +101,9 @@ impl Step<'_> {
         }
         self.effects.next_due = messages.next_due()?;
         let client = self.client.unwrap_or(0);
+        for (queue, is_ours) in &mut self.effects.ours {
+            *is_ours &= !self.effects.filled.contains(queue);
+        }
         for queue in std::mem::take(&mut self.effects.filled) {
             clients::ports(file, queue, client, &mut self.effects.ports)?;
         }
