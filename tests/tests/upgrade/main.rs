@@ -156,6 +156,7 @@ impl Fleet {
                 code = self.collector.ended() => code,
             };
             assert!(self.gives_up(ended), "{ended}: {}", self.collector.stderr());
+            eprintln!("a new collector takes over");
             self.start_new_collector().await;
         }
     }
