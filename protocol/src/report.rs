@@ -3,7 +3,7 @@
 //! Reports travel in the body of a message to `results`, 1 to
 //! [`BUNDLE_MAX`](crate::limit::BUNDLE_MAX) of them. One alone is a map in a
 //! MessagePack array, and the message's `correlation_id` and `type` name its
-//! task and kind as well; several are a [table](crate::table). An array of
+//! task and kind as well; several are a [table]. An array of
 //! several maps is read, as earlier versions wrote it.
 
 use bytes::Bytes;

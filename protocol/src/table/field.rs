@@ -57,6 +57,14 @@ macro_rules! fields {
                 }
             }
 
+            /// The field of that name, `None` for one of a later version.
+            pub(super) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $(stringify!($field) => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
             fn write<S: Serializer>(self, report: &Report, to: S) -> Result<S::Ok, S::Error> {
                 match self {
                     $(Self::$variant => report.$field.serialize(to)),*
@@ -127,13 +135,6 @@ fields! {
 
 const fn bit(field: Field, there: bool) -> u32 {
     (there as u32) << field as u32
-}
-
-impl Field {
-    /// The field of that name, `None` for one of a later version.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|field| field.name() == name)
-    }
 }
 
 /// Some fields of a report.
