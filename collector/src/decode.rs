@@ -169,13 +169,13 @@ mod tests {
         let mut message = outcomes(&[report(Status::Succeeded)]);
         for (name, value) in &mut message.properties.headers {
             if name == "homing-version" {
-                *value = 2.into();
+                *value = 3.into();
             }
         }
 
         let entries = results(received(message, "ns.results"), &topology());
 
-        assert!(matches!(entries, Err(DecodeError::Version { got: 2, .. })));
+        assert!(matches!(entries, Err(DecodeError::Version { got: 3, .. })));
     }
 
     #[test]

@@ -38,7 +38,7 @@ const NAMES: [&str; 22] = [
     "foreign",
 ];
 
-const TEXTS: [&str; 8] = [
+const TEXTS: [&str; 9] = [
     "01a1fc18-d018-7064-9c80-317fa3b1799d",
     "demo.echo",
     "application/json",
@@ -47,6 +47,7 @@ const TEXTS: [&str; 8] = [
     "application/vnd.homing.outcomes+msgpack",
     "crash-loop",
     "",
+    "application/vnd.homing.outcome-table+msgpack",
 ];
 
 /// Reads a message from bytes: each decides something, what is left is the body.
@@ -258,10 +259,17 @@ pub fn bundle(bytes: &[u8]) {
     assert_eq!(read(&plain(message)), Some(identity));
 }
 
-/// The body of a message with reports.
+/// The body of a message with reports, as maps and as a table.
 pub fn reports(bytes: &[u8]) {
+    reports_as(TEXTS[5], bytes);
+    reports_as(TEXTS[8], bytes);
+}
+
+fn reports_as(content_type: &str, bytes: &[u8]) {
     let mut received = Reader(&[]).received();
-    received.properties.content_type = Some(TEXTS[5].to_owned());
+    let version = ("homing-version".to_owned(), HeaderValue::Int(2));
+    received.properties.headers = vec![version];
+    received.properties.content_type = Some(content_type.to_owned());
     received.body = Bytes::copy_from_slice(bytes);
     let Ok(reports) = decode_reports(&received) else {
         return;

@@ -27,7 +27,7 @@ const CONTENT_TYPE: &str = "application/vnd.homing.tasks+msgpack";
 struct Item {
     task: TaskId,
     payload: Bytes,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "ContentType::is_default")]
     content_type: ContentType,
     digest: Digest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +123,7 @@ pub(crate) fn check_body(what: &'static str, body: &[u8]) -> Result<(), EncodeEr
     })
 }
 
-fn wrong_count(count: usize) -> String {
+pub(crate) fn wrong_count(count: usize) -> String {
     format!("{count} items, but 1 to {BUNDLE_MAX} are allowed")
 }
 
@@ -206,7 +206,7 @@ fn from_item(item: &Item, payload: Payload, shared: &Envelope) -> Envelope {
     envelope
 }
 
-/// Decodes the body of a bundle of tasks or reports: 1 to [`BUNDLE_MAX`].
+/// Decodes a body that is an array of tasks or reports: 1 to [`BUNDLE_MAX`].
 pub(crate) fn decode_bundle<T: DeserializeOwned>(
     body: &[u8],
     expected: &'static str,

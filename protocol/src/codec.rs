@@ -31,6 +31,12 @@ impl ContentType {
         }
     }
 
+    /// Whether it is what a bundle need not say.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Reads a message's `content_type`; without one it is JSON, which is what
     /// a hand-made client sends.
     ///

@@ -24,7 +24,8 @@ use crate::message::{Destination, Header, Message, Properties};
 use crate::name::TaskKind;
 use crate::time::Timestamp;
 
-/// The wire version this build writes, and the newest it reads.
+/// The wire version this build writes, and the newest it reads, of all but
+/// [tables](crate::table) of reports.
 pub(crate) const VERSION: i64 = 1;
 
 /// A task's place in its batch.

@@ -177,9 +177,8 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
-        Self::from_slice(&bytes)
-            .ok_or_else(|| serde::de::Error::invalid_length(bytes.len(), &"16 bytes"))
+        let bytes = serde_bytes::ByteArray::deserialize(deserializer)?;
+        Ok(Self(bytes.into_array()))
     }
 }
 

@@ -31,6 +31,7 @@ mod results;
 mod schema;
 mod settle;
 mod status;
+mod table;
 mod task;
 mod time;
 pub mod topology;

@@ -1,9 +1,10 @@
 //! What a worker says of an attempt.
 //!
 //! Reports travel in the body of a message to `results`, 1 to
-//! [`BUNDLE_MAX`](crate::limit::BUNDLE_MAX) of them, as a MessagePack array of
-//! maps. With one report the message's `correlation_id` and `type` name its
-//! task and kind as well.
+//! [`BUNDLE_MAX`](crate::limit::BUNDLE_MAX) of them. One alone is a map in a
+//! MessagePack array, and the message's `correlation_id` and `type` name its
+//! task and kind as well; several are a [table]. An array of
+//! several maps is read, as earlier versions wrote it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,9 +18,10 @@ use crate::headers::{H_VERSION, Headers};
 use crate::id::{AttemptId, BatchId, Digest, Run, TaskId};
 use crate::message::{Destination, HeaderValue, Message, Properties, Received};
 use crate::status::Status;
+use crate::table;
 use crate::time::Timestamp;
 
-/// The content type of a message that carries reports.
+/// The content type of a message that carries reports as maps.
 const CONTENT_TYPE: &str = "application/vnd.homing.outcomes+msgpack";
 
 /// What is to be stored of one attempt at a task, or of a task that got none.
@@ -167,11 +169,16 @@ impl Report {
         })
     }
 
-    /// About how many bytes it takes on the wire.
+    /// About how many bytes it takes on the wire alone; among others, fewer.
     pub fn bytes(&self) -> usize {
+        400 + self.data_bytes()
+    }
+
+    /// How many bytes its data and the text of its error have.
+    pub(crate) fn data_bytes(&self) -> usize {
         let parts = [&self.output, &self.error_data, &self.payload];
         let data: usize = parts.into_iter().flatten().map(Bytes::len).sum();
-        400 + data + self.error.as_ref().map_or(0, String::len)
+        data + self.error.as_ref().map_or(0, String::len)
     }
 }
 
@@ -190,19 +197,26 @@ pub fn encode_reports(
     now: Timestamp,
 ) -> Result<Message, EncodeError> {
     check_count(reports.len())?;
-    let body = ContentType::MessagePack.encode("reports", reports)?;
-    check_body("reports", &body)?;
     let alone = match reports {
         [report] => Some(report),
         _ => None,
     };
+    let (body, content_type, version) = match alone {
+        Some(_) => (
+            ContentType::MessagePack.encode("reports", reports)?,
+            CONTENT_TYPE,
+            VERSION,
+        ),
+        None => (table::encode(reports)?, table::CONTENT_TYPE, table::VERSION),
+    };
+    check_body("reports", &body)?;
     let properties = Properties {
         message_id: Some(message_id),
         correlation_id: alone.map(|report| report.task.to_string()),
         kind: alone.map(|report| report.kind.clone()),
-        content_type: Some(CONTENT_TYPE.to_owned()),
+        content_type: Some(content_type.to_owned()),
         timestamp: Some(now.as_secs()),
-        headers: vec![(H_VERSION.to_owned(), HeaderValue::Int(VERSION))],
+        headers: vec![(H_VERSION.to_owned(), HeaderValue::Int(version))],
         ..Properties::default()
     };
     Ok(Message {
@@ -223,11 +237,12 @@ pub fn decode_reports(received: &Received) -> Result<Vec<Report>, DecodeError> {
         name: H_VERSION,
         expected: "there",
     })?;
-    if got > VERSION {
-        let supported = VERSION;
+    if got > table::VERSION {
+        let supported = table::VERSION;
         return Err(DecodeError::Version { got, supported });
     }
     match received.properties.content_type.as_deref() {
+        Some(table::CONTENT_TYPE) => table::decode(&received.body),
         Some(CONTENT_TYPE) => decode_bundle(&received.body, CONTENT_TYPE),
         other => Err(DecodeError::Body {
             expected: CONTENT_TYPE,

@@ -3,7 +3,8 @@
 //! What we write is what the files say, byte for byte, and what the files say
 //! is read as what we meant; also with fields and headers that a later version
 //! may add. A file that changes is a change of the wire: messages in the old
-//! form are in somebody's queue.
+//! form are in somebody's queue. So a form that is written no more stays, to be
+//! read.
 //!
 //! `HOMING_GOLDEN=write cargo test -p homing-protocol --test golden` writes the
 //! files anew; look at their diff before they are committed. CI never sets it.
@@ -29,7 +30,10 @@ fn folder() -> &'static Path {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         if std::env::var("HOMING_GOLDEN").is_ok_and(|value| value == "write") {
             for form in all() {
-                let text = serde_json::to_string_pretty(&written(&form)).unwrap() + "\n";
+                let Some(written) = written(&form) else {
+                    continue;
+                };
+                let text = serde_json::to_string_pretty(&written).unwrap() + "\n";
                 std::fs::write(folder.join(form.name).with_extension("json"), text).unwrap();
             }
         }
@@ -45,8 +49,10 @@ fn pinned(form: &Form) -> Document {
     serde_json::from_str(&text).unwrap()
 }
 
-fn written(form: &Form) -> Document {
-    Document::of(form.about, &form.message, &form.deaths)
+/// What we write, `None` for a form that is only read.
+fn written(form: &Form) -> Option<Document> {
+    let message = form.message.as_ref()?;
+    Some(Document::of(form.about, message, &form.deaths))
 }
 
 /// What `received` means, to whoever reads such a form.
@@ -80,7 +86,14 @@ fn read(received: Received, form: &Form) -> Meaning {
 #[test]
 fn what_is_written_is_what_the_files_say() {
     for form in all() {
-        assert_eq!(written(&form), pinned(&form), "{}", form.name);
+        let pinned = pinned(&form);
+
+        assert_eq!(
+            written(&form).unwrap_or_else(|| pinned.clone()),
+            pinned,
+            "{}",
+            form.name
+        );
     }
 }
 
@@ -121,6 +134,7 @@ fn fields_that_a_later_version_adds_change_nothing() {
         let mut received = pinned(&form).received();
         let body = match &form.meaning {
             Meaning::Batch(_) => json_with_more(&received.body),
+            Meaning::Reports(_) if form.name.ends_with("_v2") => table_with_more(&received.body),
             Meaning::Reports(_) => msgpack_with_more(&received.body),
             Meaning::Tasks { tasks, .. } if tasks.len() > 1 => msgpack_with_more(&received.body),
             _ => continue,
@@ -155,21 +169,53 @@ fn msgpack_with_more(body: &[u8]) -> Vec<u8> {
     let (count, mut rest) = body.split_first().unwrap();
     assert!(matches!(count, 0x91..=0x9f), "a short array");
     let mut more = vec![*count];
-    while let Some(head) = rest.first() {
-        let (fields, start) = match head {
-            0x80..=0x8f => (u16::from(head & 0x0f), 1),
-            0xde => (u16::from_be_bytes([rest[1], rest[2]]), 3),
-            other => panic!("no map of this size: {other:#x}"),
-        };
-        let mut end = rest;
-        let mut reader = rmp_serde::Deserializer::new(&mut end);
-        let _skipped: serde::de::IgnoredAny = serde::Deserialize::deserialize(&mut reader).unwrap();
-        let map = &rest[start..rest.len() - end.len()];
-        more.push(0xde);
-        more.extend_from_slice(&(fields + 1).to_be_bytes());
-        more.extend_from_slice(b"\xa5later\x91\xc0");
-        more.extend_from_slice(map);
-        rest = end;
+    while !rest.is_empty() {
+        more.extend(map_with_more(value(&mut rest)));
     }
     more
+}
+
+/// A table of reports with one more field that they share, and one more column.
+fn table_with_more(body: &[u8]) -> Vec<u8> {
+    let mut rest = body.strip_prefix(b"\x93").unwrap();
+    let mut more = vec![0x93];
+    more.extend(map_with_more(value(&mut rest)));
+    more.extend(array_with_more(value(&mut rest), b"\xa5later"));
+    let (count, mut rows) = rest.split_first().unwrap();
+    assert!(matches!(count, 0x91..=0x9f), "a short array");
+    more.push(*count);
+    while !rows.is_empty() {
+        more.extend(array_with_more(value(&mut rows), b"\x91\xc0"));
+    }
+    more
+}
+
+/// A MessagePack map with one more field.
+fn map_with_more(map: &[u8]) -> Vec<u8> {
+    let (fields, start) = match map[0] {
+        head @ 0x80..=0x8f => (u16::from(head & 0x0f), 1),
+        0xde => (u16::from_be_bytes([map[1], map[2]]), 3),
+        other => panic!("no map of this size: {other:#x}"),
+    };
+    let head = (fields + 1).to_be_bytes();
+    [&b"\xde"[..], &head, b"\xa5later\x91\xc0", &map[start..]].concat()
+}
+
+/// A MessagePack array with one more value, in front of the others.
+fn array_with_more(array: &[u8], value: &[u8]) -> Vec<u8> {
+    let (values, start) = match array[0] {
+        head @ 0x90..=0x9f => (u16::from(head & 0x0f), 1),
+        0xdc => (u16::from_be_bytes([array[1], array[2]]), 3),
+        other => panic!("no array of this size: {other:#x}"),
+    };
+    let head = (values + 1).to_be_bytes();
+    [&b"\xdc"[..], &head, value, &array[start..]].concat()
+}
+
+/// Takes the first MessagePack value off `rest`.
+fn value<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let all = *rest;
+    let mut reader = rmp_serde::Deserializer::new(&mut *rest);
+    let _skipped: serde::de::IgnoredAny = serde::Deserialize::deserialize(&mut reader).unwrap();
+    &all[..all.len() - rest.len()]
 }

@@ -6,12 +6,13 @@
 mod arbitrary;
 
 use arbitrary::{
-    NOW, any_received, batch_record, envelope, kind_record, mutated, report, together,
+    NOW, any_received, batch_record, envelope, kind_record, mutated, reports, together,
 };
 use homing_protocol::limit::HEADER_BYTES_MAX;
 use homing_protocol::{
-    BatchRecord, DeadLetter, Destination, Envelope, HeaderValue, KindRecord, Message, QueueName,
-    Reason, Received, TaskId, decode_reports, decode_tasks, encode_reports, encode_tasks,
+    BatchRecord, ContentType, DeadLetter, Destination, Envelope, HeaderValue, KindRecord, Message,
+    QueueName, Reason, Received, TaskId, decode_reports, decode_tasks, encode_reports,
+    encode_tasks,
 };
 use proptest::prelude::*;
 
@@ -66,9 +67,19 @@ proptest! {
     }
 
     #[test]
-    fn reports_are_read_as_they_were_written(reports in prop::collection::vec(report(), 1..8)) {
+    fn reports_are_read_as_they_were_written(reports in reports()) {
         let to = Destination::Results { key: 255 };
         let message = encode_reports(&reports, to, "m".to_owned(), NOW).unwrap();
+
+        prop_assert_eq!(decode_reports(&received(message)).unwrap(), reports);
+    }
+
+    #[test]
+    fn reports_as_maps_are_read_as_earlier_versions_wrote_them(reports in reports()) {
+        let to = Destination::Results { key: 0 };
+        let mut message = encode_reports(&reports[..1], to, "m".to_owned(), NOW).unwrap();
+        let body = ContentType::MessagePack.encode("reports", &reports).unwrap();
+        message.body = body.into();
 
         prop_assert_eq!(decode_reports(&received(message)).unwrap(), reports);
     }
@@ -130,7 +141,7 @@ proptest! {
 
     #[test]
     fn a_spoilt_message_is_read_or_refused(
-        tasks in together(), reports in prop::collection::vec(report(), 1..3), cut in mutated(),
+        tasks in together(), reports in reports(), cut in mutated(),
     ) {
         let task = tasks[0].to_message(to(), "m".to_owned());
         let tasks = encode_tasks(&tasks, to(), "m".to_owned()).unwrap();

@@ -175,6 +175,46 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
     )
 }
 
+/// Reports that share a message, and often some of what they say.
+pub(crate) fn reports() -> impl Strategy<Value = Vec<Report>> {
+    let others = vec((report(), any::<u32>()), 0..8);
+    (report(), others).prop_map(|(first, others)| {
+        let others = others.into_iter();
+        let alike = others.map(|(report, same)| like(&first, report, same));
+        let mut reports: Vec<_> = alike.collect();
+        reports.push(first);
+        reports
+    })
+}
+
+/// `report`, with what the bits of `same` stand for as in `first`.
+fn like(first: &Report, mut report: Report, same: u32) -> Report {
+    let first = first.clone();
+    let is = |bit: u32| same & 1 << bit > 0;
+    if is(0) {
+        (report.kind, report.queue, report.worker) = (first.kind, first.queue, first.worker);
+    }
+    if is(1) {
+        (report.run, report.status) = (first.run, first.status);
+    }
+    if is(2) {
+        (report.attempt, report.attempts_max) = (first.attempt, first.attempts_max);
+    }
+    if is(3) {
+        (report.batch, report.row) = (first.batch, first.row);
+    }
+    if is(4) {
+        (report.submitted_at, report.started_at) = (first.submitted_at, first.started_at);
+    }
+    if is(5) {
+        report.content_type = first.content_type;
+    }
+    if is(6) {
+        (report.output, report.error, report.payload) = (None, None, None);
+    }
+    report
+}
+
 /// Any batch record.
 pub(crate) fn batch_record() -> impl Strategy<Value = BatchRecord> {
     let event = prop_oneof![
@@ -254,6 +294,7 @@ fn content_type() -> impl Strategy<Value = Option<String>> {
         "application/msgpack",
         "application/vnd.homing.tasks+msgpack",
         "application/vnd.homing.outcomes+msgpack",
+        "application/vnd.homing.outcome-table+msgpack",
         "text/plain",
         "",
     ]);

@@ -33,7 +33,9 @@ fn by_worker() -> Form {
     Form {
         name: "dead_by_worker_v1",
         about: "A worker gives up a task: the message as it was, and why.",
-        message: DeadLetter::message(&received, reason, detail, "tasks", message_id),
+        message: Some(DeadLetter::message(
+            &received, reason, detail, "tasks", message_id,
+        )),
         deaths: Vec::new(),
         meaning: meaning(reason, Status::Dead, &[task]),
     }
@@ -50,10 +52,10 @@ fn by_broker(
     Form {
         name,
         about,
-        message: Message {
+        message: Some(Message {
             destination: Destination::Dead,
             ..message
-        },
+        }),
         deaths: vec![Death {
             reason: death.to_owned(),
             queue: "tasks".to_owned(),

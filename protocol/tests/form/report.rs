@@ -79,7 +79,7 @@ fn form(name: &'static str, about: &'static str, reports: Vec<Report>) -> Form {
     Form {
         name,
         about,
-        message: encode_reports(&reports, to, MESSAGE.to_owned(), NOW).expect("it fits"),
+        message: Some(encode_reports(&reports, to, MESSAGE.to_owned(), NOW).expect("it fits")),
         deaths: Vec::new(),
         meaning: Meaning::Reports(reports),
     }
@@ -126,6 +126,18 @@ pub(super) fn forms() -> Vec<Form> {
             "No worker could settle a task.",
             vec![parked(Reason::UnknownKind, "unknown-kind: no handler")],
         ),
-        form("outcome_bundle_v1", "Two outcomes in one message.", both()),
+        Form {
+            message: None,
+            ..form(
+                "outcome_bundle_v1",
+                "Two outcomes in one message, each with all it says, as earlier versions wrote it.",
+                both(),
+            )
+        },
+        form(
+            "outcome_bundle_v2",
+            "Two outcomes in one message: what both say, the names of the rest, and a row for each.",
+            both(),
+        ),
     ]
 }

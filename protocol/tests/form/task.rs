@@ -88,7 +88,7 @@ fn own(name: &'static str, about: &'static str, task: Envelope, to: Destination)
     Form {
         name,
         about,
-        message: task.to_message(to, MESSAGE.to_owned()),
+        message: Some(task.to_message(to, MESSAGE.to_owned())),
         deaths: Vec::new(),
         meaning: Meaning::Tasks {
             tasks: vec![task],
@@ -104,7 +104,7 @@ fn others(name: &'static str, about: &'static str, message_id: Option<&str>) -> 
     Form {
         name,
         about,
-        message: Message {
+        message: Some(Message {
             destination: tasks(),
             properties: Properties {
                 kind: Some("demo.hello".to_owned()),
@@ -112,7 +112,7 @@ fn others(name: &'static str, about: &'static str, message_id: Option<&str>) -> 
                 ..Properties::default()
             },
             body: Bytes::from_static(HELLO),
-        },
+        }),
         deaths: Vec::new(),
         meaning: Meaning::Tasks {
             tasks: vec![task],
@@ -121,8 +121,25 @@ fn others(name: &'static str, about: &'static str, message_id: Option<&str>) -> 
     }
 }
 
+fn together(
+    name: &'static str,
+    about: &'static str,
+    tasks: Vec<Envelope>,
+    message: Option<Message>,
+) -> Form {
+    Form {
+        name,
+        about,
+        message,
+        deaths: Vec::new(),
+        meaning: Meaning::Tasks {
+            tasks,
+            minted: false,
+        },
+    }
+}
+
 pub(super) fn forms() -> Vec<Form> {
-    let rows = bundle();
     let delayed = Destination::Delayed {
         queue: QueueName::tasks(),
         secs: 5,
@@ -154,16 +171,18 @@ pub(super) fn forms() -> Vec<Form> {
             requested(),
             tasks(),
         ),
-        Form {
-            name: "task_bundle_v1",
-            about: "Three tasks in one message.",
-            message: encode_tasks(&rows, tasks(), MESSAGE.to_owned()).expect("alike"),
-            deaths: Vec::new(),
-            meaning: Meaning::Tasks {
-                tasks: rows,
-                minted: false,
-            },
-        },
+        together(
+            "task_bundle_v1",
+            "Three tasks in one message, each with its content type, as earlier versions wrote it.",
+            bundle(),
+            None,
+        ),
+        together(
+            "task_bundle_plain_v1",
+            "Three tasks in one message, which leaves out the content type that all have anyway.",
+            bundle(),
+            Some(encode_tasks(&bundle(), tasks(), MESSAGE.to_owned()).expect("alike")),
+        ),
         others(
             "task_foreign_minimal",
             "The least any AMQP client has to publish; the worker gives it an id.",

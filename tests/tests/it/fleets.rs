@@ -20,8 +20,8 @@ async fn publish(world: &World, message: Message) {
     publisher.publish(message).await.unwrap().await.unwrap();
 }
 
-/// A message as a newer version of Homing might write it.
-fn newer(destination: Destination, id: TaskId) -> Message {
+/// A message of `version`, as a newer Homing might write it.
+fn newer(version: i64, destination: Destination, id: TaskId) -> Message {
     Message {
         destination,
         properties: Properties {
@@ -30,7 +30,7 @@ fn newer(destination: Destination, id: TaskId) -> Message {
             kind: Some("test.echo".to_owned()),
             content_type: Some("application/x-newer".to_owned()),
             headers: vec![
-                ("homing-version".to_owned(), HeaderValue::Int(2)),
+                ("homing-version".to_owned(), HeaderValue::Int(version)),
                 ("homing-new".to_owned(), HeaderValue::Bool(true)),
             ],
             ..Properties::default()
@@ -89,7 +89,7 @@ async fn a_task_that_nobody_knows_is_dead_when_the_grace_is_over() {
 async fn a_task_of_a_newer_version_is_kept_as_it_came_for_a_newer_worker() {
     let pipeline = Pipeline::start(&["--unknown-grace", "3s"]).await;
     let id: TaskId = uuid::Uuid::now_v7().into();
-    let sent = newer(Destination::Queue(QueueName::tasks()), id);
+    let sent = newer(2, Destination::Queue(QueueName::tasks()), id);
 
     publish(&pipeline.world, sent.clone()).await;
     pipeline.worker.says("of a newer version of Homing").await;
@@ -118,7 +118,11 @@ async fn an_outcome_of_a_newer_version_ends_the_collector_and_stays_in_its_queue
     let mut pipeline = Pipeline::start(&[]).await;
     let id: TaskId = uuid::Uuid::now_v7().into();
 
-    publish(&pipeline.world, newer(Destination::Results { key: 0 }, id)).await;
+    publish(
+        &pipeline.world,
+        newer(3, Destination::Results { key: 0 }, id),
+    )
+    .await;
     let code = pipeline.collector.ended().await;
     let said = pipeline.collector.stderr();
     let stays = async || (pipeline.world.ready("results").await == 1).then_some(());
