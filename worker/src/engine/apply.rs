@@ -104,10 +104,11 @@ impl Engine {
             // well would only make it run twice.
             return;
         }
-        if Instant::now() >= task.latest_start(entry) {
+        let begun = Begun::now(entry.policy);
+        if begun.since() >= task.latest_start(entry) {
             return Box::pin(self.hand_back(task)).await;
         }
-        if let Some(Triage::Dead(reason, detail)) = triage::expired(&task.envelope, now()) {
+        if let Some(Triage::Dead(reason, detail)) = triage::expired(&task.envelope, begun.at()) {
             return Box::pin(self.dead(task, reason, &detail)).await;
         }
         let envelope = &task.envelope;
@@ -119,7 +120,6 @@ impl Engine {
             delivery.redelivered = task.redelivered,
         );
         crash_point(Point::WorkerBeforeHandler);
-        let begun = Begun::now(entry.policy);
         let attempt = self.execute(&task, entry, &begun).instrument(span);
         let held = self.watchdog.hold(task, begun, self.config.grace);
         let executed = held.run(attempt).await;
@@ -329,11 +329,11 @@ impl Engine {
         let reply_to = self.reply_to(&task.envelope);
         let token = task.token;
         self.outbox
-            .put(Settled {
+            .put(Box::new(Settled {
                 report,
                 token,
                 reply_to,
-            })
+            }))
             .await;
     }
 
@@ -387,7 +387,7 @@ impl Engine {
                     token,
                     reply_to: self.reply_to(&task.envelope),
                 };
-                self.outbox.put(settled).await;
+                self.outbox.put(Box::new(settled)).await;
             }
             Err(Unpublished::Abandoned) => {}
         }

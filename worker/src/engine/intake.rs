@@ -3,8 +3,8 @@ use std::sync::Arc;
 use homing_broker::{Broker, Consumer, Delivery, Source, Token};
 use homing_faults::{Point, crash_point};
 use homing_protocol::{
-    DecodeError, Destination, Envelope, Identity, QueueName, Reason, Received, TaskId, chain,
-    decode_tasks,
+    DecodeError, Destination, Envelope, Identity, QueueName, Reason, Received, TaskId, Timestamp,
+    chain, decode_tasks,
 };
 
 use super::bundle::Bundle;
@@ -127,11 +127,11 @@ impl Engine {
         mut identity: Identity,
         queue: Arc<QueueName>,
     ) {
-        let redelivered = received.redelivered;
+        let (redelivered, now) = (received.redelivered, now());
         if identity.tasks.len() == 1
             && let Some(envelope) = identity.tasks.pop()
         {
-            let (triage, returns) = self.triage(&envelope, &received, &queue);
+            let (triage, returns) = self.triage(&envelope, &received, &queue, now);
             let task = Box::new(TaskDelivery {
                 envelope,
                 received: Some(received),
@@ -146,7 +146,7 @@ impl Engine {
         let tokens = token.split(identity.tasks.len());
         let bundle = Arc::new(Bundle::default());
         for (envelope, token) in identity.tasks.into_iter().zip(tokens) {
-            let (triage, returns) = self.triage(&envelope, &received, &queue);
+            let (triage, returns) = self.triage(&envelope, &received, &queue, now);
             let task = Box::new(TaskDelivery {
                 envelope,
                 received: None,
@@ -164,10 +164,16 @@ impl Engine {
     }
 
     /// What to do with a task, and how often it came back.
-    fn triage(&self, envelope: &Envelope, received: &Received, queue: &QueueName) -> (Triage, u32) {
+    fn triage(
+        &self,
+        envelope: &Envelope,
+        received: &Received,
+        queue: &QueueName,
+        now: Timestamp,
+    ) -> (Triage, u32) {
         let known = self.kinds.contains_key(&envelope.kind);
         let unknown_grace = self.config.unknown_grace;
-        let sight = Sight::new(received, queue, known, unknown_grace, now());
+        let sight = Sight::new(received, queue, known, unknown_grace, now);
         (triage::task(envelope, sight), sight.returns)
     }
 

@@ -58,9 +58,10 @@ pub(super) struct Outbox {
     key: AtomicU8,
 }
 
-/// An outcome with its share of the room.
+/// An outcome with its share of the room. Boxed: on its way it is moved many times.
 pub(super) struct Held {
-    settled: Settled,
+    settled: Box<Settled>,
+    bytes: usize,
     room: OwnedSemaphorePermit,
 }
 
@@ -77,11 +78,17 @@ impl Outbox {
 
     /// Hands in an outcome, as soon as there is room for it. Once the outbox is
     /// closed, its delivery goes back instead.
-    pub(super) async fn put(&self, settled: Settled) {
-        let kib = u32::try_from(settled.report.bytes() / 1_024 + 1).unwrap_or(u32::MAX);
+    pub(super) async fn put(&self, settled: Box<Settled>) {
+        let bytes = settled.report.bytes();
+        let kib = u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(kib.min(KIB_MAX));
         if let Ok(room) = room.await {
-            let _closed = self.settled.send(Held { settled, room }).await;
+            let held = Held {
+                settled,
+                bytes,
+                room,
+            };
+            let _closed = self.settled.send(held).await;
         }
     }
 
@@ -106,8 +113,9 @@ pub(super) async fn send(
     let mut waiting = Vec::new();
     while recv_until(&mut inbox, &mut waiting, REPORTS_MAX, &flush).await > 0 {
         gather(&mut inbox, &mut waiting, &mut on_their_way).await;
-        let bytes_of = |held: &Held| held.settled.report.bytes();
-        for bundle in pack(waiting.drain(..), REPORTS_MAX, REPORT_BYTES_MAX, bytes_of) {
+        for bundle in pack(waiting.drain(..), REPORTS_MAX, REPORT_BYTES_MAX, |held| {
+            held.bytes
+        }) {
             on_their_way.spawn(Arc::clone(&engine).publish(bundle));
             while on_their_way.len() >= MESSAGES_MAX {
                 on_their_way.join_next().await;
@@ -140,7 +148,7 @@ async fn gather(
 }
 
 fn is_full(waiting: &[Held]) -> bool {
-    let bytes = waiting.iter().map(|held| held.settled.report.bytes());
+    let bytes = waiting.iter().map(|held| held.bytes);
     waiting.len() >= REPORTS_MAX || bytes.sum::<usize>() >= REPORT_BYTES_MAX
 }
 
@@ -179,10 +187,8 @@ impl Engine {
     /// Publishes outcomes: as one message; each alone, if this broker takes no
     /// message as large; without what makes it large, if it does not take that.
     async fn publish(self: Arc<Self>, bundle: Vec<Held>) {
-        let (bundle, _rooms): (Vec<_>, Vec<_>) = bundle
-            .into_iter()
-            .map(|held| (held.settled, held.room))
-            .unzip();
+        let parts = bundle.into_iter().map(|held| (held.settled, held.room));
+        let (bundle, _rooms): (Vec<_>, Vec<_>) = parts.unzip();
         let mut bundles = vec![bundle];
         while let Some(bundle) = bundles.pop() {
             let Some((error, mut back)) = self.publish_together(bundle).await else {
@@ -201,8 +207,12 @@ impl Engine {
 
     /// Publishes outcomes as one message; then, confirmed, tells who waits for
     /// them and acks their tasks. Gives them back if it is too large.
-    async fn publish_together(&self, bundle: Vec<Settled>) -> Option<(PublishError, Vec<Settled>)> {
-        let (mut reports, mut tokens, mut reply_tos) = (Vec::new(), Vec::new(), Vec::new());
+    async fn publish_together(
+        &self,
+        bundle: Vec<Box<Settled>>,
+    ) -> Option<(PublishError, Vec<Box<Settled>>)> {
+        let mut reports = Vec::with_capacity(bundle.len());
+        let (mut tokens, mut reply_tos) = (Vec::new(), Vec::new());
         for settled in bundle {
             reports.push(settled.report);
             tokens.push(settled.token);
@@ -223,10 +233,12 @@ impl Engine {
             }
             Err(Unpublished::TooLarge(error, tokens)) => {
                 let parts = reports.into_iter().zip(tokens).zip(reply_tos);
-                let back = parts.map(|((report, token), reply_to)| Settled {
-                    report,
-                    token,
-                    reply_to,
+                let back = parts.map(|((report, token), reply_to)| {
+                    Box::new(Settled {
+                        report,
+                        token,
+                        reply_to,
+                    })
                 });
                 Some((error, back.collect()))
             }

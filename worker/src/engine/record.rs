@@ -61,6 +61,16 @@ impl Begun {
         }
     }
 
+    /// When, by the clock on the wall.
+    pub(super) const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// When, by the clock that goes on evenly.
+    pub(super) const fn since(&self) -> Instant {
+        self.since
+    }
+
     /// The longest it may take.
     pub(super) const fn timeout(&self) -> Duration {
         self.policy.attempt_timeout()
