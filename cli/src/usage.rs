@@ -3,6 +3,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -10,6 +11,8 @@ use clap::{Arg, Command, Error, FromArgMatches};
 
 use crate::cli::{self, Cli};
 use crate::exit::Exit;
+use crate::help;
+use crate::named::NoTaskName;
 use crate::trouble::Trouble;
 use crate::which::NoTaskId;
 
@@ -27,7 +30,12 @@ pub(crate) enum Typed {
 ///
 /// [`Trouble`]: it has no meaning.
 pub(crate) fn read() -> Result<Typed, Trouble> {
-    let words: Vec<OsString> = std::env::args_os().collect();
+    let words = asked(std::env::args_os().collect());
+    if words.len() < 2 {
+        // Nobody listens: the exit code still says it.
+        let _unheard = write!(std::io::stderr(), "{}", help::FIRST);
+        return Ok(Typed::Told(Exit::Usage.into()));
+    }
     let matches = cli::command().try_get_matches_from(&words);
     let error = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => return Ok(Typed::Verb(Box::new(cli))),
@@ -47,6 +55,15 @@ pub(crate) fn read() -> Result<Typed, Trouble> {
     }
 }
 
+/// `homing help VERB` asks what `homing VERB --help` does.
+fn asked(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(1).is_some_and(|word| word == "help") {
+        words.remove(1);
+        words.push("--help".into());
+    }
+    words
+}
+
 fn trouble(error: &Error, words: &[OsString]) -> Trouble {
     let text = error.to_string();
     let what = text.split("\n\n").next().unwrap_or(&text);
@@ -60,7 +77,10 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
         || "homing --help".to_owned(),
         |verb| format!("homing {verb} --help"),
     );
-    let fix = match error.source().is_some_and(|cause| cause.is::<NoTaskId>()) {
+    let is_no_task = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<NoTaskId>() || cause.is::<NoTaskName>()
+    };
+    let fix = match error.source().is_some_and(is_no_task) {
         true => "`homing list` shows ids; those of a batch: homing list --batch NAME".to_owned(),
         false => tip(&text).unwrap_or(help),
     };
@@ -74,9 +94,11 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
 
 /// What clap would have typed instead.
 fn tip(text: &str) -> Option<String> {
-    let tip = text
+    let mut tips = text
         .lines()
-        .find_map(|line| line.trim().strip_prefix("tip: "))?;
+        .filter_map(|line| line.trim().strip_prefix("tip: "));
+    // How to pass what looks like a flag as a value: nobody means that.
+    let tip = tips.find(|tip| !tip.starts_with("to pass "))?;
     Some(tip.to_owned())
 }
 
@@ -108,4 +130,39 @@ fn is_typed(arg: &Arg, words: &[OsString]) -> bool {
         let word = word.to_string_lossy();
         word == flag || word.starts_with(&format!("{flag}="))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn help_of_a_verb_may_be_asked_for_in_two_ways() {
+        for (typed, read) in [
+            ("homing help submit", "homing submit --help"),
+            ("homing help topology apply", "homing topology apply --help"),
+            ("homing help", "homing --help"),
+            ("homing submit help", "homing submit help"),
+        ] {
+            assert_eq!(asked(words(typed)), words(read), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_tip_is_what_was_probably_meant_and_never_how_to_pass_a_flag_as_a_value() {
+        let tip = |line: &str| {
+            let error = cli::command().try_get_matches_from(words(line));
+            tip(&error.unwrap_err().to_string())
+        };
+
+        assert_eq!(tip("homing submit a.b --file x"), None);
+        let similar = tip("homing tail --folow").unwrap();
+        assert_eq!(similar, "a similar argument exists: '--follow'");
+        let similar = tip("homing sumbit").unwrap();
+        assert!(similar.contains("'submit'"), "{similar}");
+    }
 }

@@ -1,9 +1,10 @@
 //! The file that rows come from, and the form they have there.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _};
 use std::num::NonZeroU64;
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use tokio::sync::mpsc;
@@ -49,6 +50,17 @@ pub(crate) enum Whole {
     Unknown,
 }
 
+/// Something to read from. It is opened once: what is checked and what is sent come
+/// from the same file, whatever is done to its name meanwhile.
+#[derive(Clone)]
+enum Opened {
+    Stdin,
+    /// A pipe, or a device.
+    Once(Arc<File>),
+    /// A file of so many bytes, which can be gone through again.
+    Again(Arc<File>, u64),
+}
+
 /// A file that is open, and to be read row by row.
 pub(super) struct Input {
     reader: Box<dyn BufRead + Send>,
@@ -56,8 +68,7 @@ pub(super) struct Input {
     limit: Option<NonZeroU64>,
     pub(super) whole: Whole,
     pub(super) format: Format,
-    /// Whether it can be gone through more than once.
-    pub(super) is_file: bool,
+    opened: Opened,
     is_checked: bool,
     /// Of CSV without `--column`, the fields that it gives each task.
     pub(super) fields: Option<String>,
@@ -76,7 +87,15 @@ impl Input {
                 .from("--column")
                 .fix("--format csv if it is CSV"));
         }
-        let (mut reader, bytes) = open(file)?;
+        let opened = Opened::open(file)?;
+        if many.format.is_none() {
+            refuse_array(file, &opened)?;
+        }
+        Self::begin(opened, file, format, many)
+    }
+
+    fn begin(opened: Opened, file: &Path, format: Format, many: &Many) -> Result<Self, Trouble> {
+        let mut reader = opened.reader();
         let mut fields = None;
         let form: Box<dyn Form + Send> = match format {
             Format::Ndjson => Box::new(Lines::default()),
@@ -89,10 +108,10 @@ impl Input {
                 Box::new(csv)
             }
         };
-        let whole = match (many.limit, bytes) {
+        let whole = match (many.limit, &opened) {
             (Some(limit), _) => Whole::Rows(limit.get()),
-            (None, Some(bytes)) => Whole::Bytes(bytes),
-            (None, None) => Whole::Unknown,
+            (None, Opened::Again(_, bytes)) => Whole::Bytes(*bytes),
+            (None, _) => Whole::Unknown,
         };
         Ok(Self {
             reader,
@@ -100,7 +119,7 @@ impl Input {
             limit: many.limit,
             whole,
             format,
-            is_file: bytes.is_some(),
+            opened,
             is_checked: false,
             fields,
         })
@@ -114,12 +133,30 @@ impl Input {
         self
     }
 
+    /// Whether it can be gone through more than once.
+    pub(super) const fn is_file(&self) -> bool {
+        matches!(self.opened, Opened::Again(..))
+    }
+
+    /// The same file from its start.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]: it cannot be read, or has other columns by now.
+    pub(super) fn again(self, file: &Path, many: &Many) -> Result<Self, Trouble> {
+        if let Opened::Again(opened, _) = &self.opened {
+            let begun = opened.as_ref().rewind();
+            begun.map_err(|error| Trouble::file("read", &file.display().to_string(), &error))?;
+        }
+        Self::begin(self.opened, file, self.format, many)
+    }
+
     /// Goes through all rows at once.
     ///
     /// # Errors
     ///
     /// The file cannot be read.
-    pub(super) fn each(mut self, mut look: impl FnMut(&Row)) -> io::Result<()> {
+    pub(super) fn each(&mut self, mut look: impl FnMut(&Row)) -> io::Result<()> {
         let mut left = self.limit.map_or(u64::MAX, NonZeroU64::get);
         while left > 0 {
             let Some(taken) = self.form.next(&mut self.reader)? else {
@@ -142,20 +179,78 @@ impl Input {
     }
 }
 
-/// The file, and its size if it has one.
-fn open(file: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Trouble> {
-    if file == Path::new("-") {
-        return Ok((Box::new(BufReader::new(io::stdin())), None));
+impl Opened {
+    fn open(file: &Path) -> Result<Self, Trouble> {
+        if file == Path::new("-") {
+            return Ok(Self::Stdin);
+        }
+        let shown = file.display().to_string();
+        let failed = |error| not_read(&shown, &error);
+        let opened = File::open(file).map_err(failed)?;
+        let found = opened.metadata().map_err(failed)?;
+        if found.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        let opened = Arc::new(opened);
+        Ok(match found.is_file() {
+            true => Self::Again(opened, found.len()),
+            false => Self::Once(opened),
+        })
+    }
+
+    fn reader(&self) -> Box<dyn BufRead + Send> {
+        match self {
+            Self::Stdin => Box::new(BufReader::new(io::stdin())),
+            Self::Once(file) | Self::Again(file, _) => Box::new(BufReader::new(Arc::clone(file))),
+        }
+    }
+}
+
+fn not_read(shown: &str, error: &io::Error) -> Trouble {
+    let trouble = Trouble::file("read", shown, error);
+    match shown.strip_prefix('@') {
+        Some(name) if error.kind() == io::ErrorKind::NotFound => trouble.fix(format!(
+            "--rows takes the name alone: --rows {}",
+            quoted(name)
+        )),
+        _ => trouble,
+    }
+}
+
+/// Refuses one JSON array in a file that is called so: its items are meant, and no
+/// line of it is one of them.
+fn refuse_array(file: &Path, opened: &Opened) -> Result<(), Trouble> {
+    let is_json = file.extension().is_some_and(|ending| ending == "json");
+    let Opened::Again(inside, _) = opened else {
+        return Ok(());
+    };
+    if !is_json {
+        return Ok(());
     }
     let shown = file.display().to_string();
     let failed = |error| Trouble::file("read", &shown, &error);
-    let opened = File::open(file).map_err(failed)?;
-    let found = opened.metadata().map_err(failed)?;
-    if found.is_dir() {
-        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    let first = first_byte(inside).map_err(failed)?;
+    inside.as_ref().rewind().map_err(failed)?;
+    if first != Some(b'[') {
+        return Ok(());
     }
-    let bytes = found.is_file().then_some(found.len());
-    Ok((Box::new(BufReader::new(opened)), bytes))
+    Err(Trouble::new(
+        Exit::Usage,
+        format!("{shown} is one JSON array, and not a line of JSON for each task"),
+    )
+    .from("--rows")
+    .fix(format!(
+        "a task for each of its items: jq -c '.[]' {} | homing submit KIND --rows -; if each line is an array that is a payload: --format ndjson",
+        quoted(&shown)
+    )))
+}
+
+/// The first byte that is no space.
+fn first_byte(file: &File) -> io::Result<Option<u8>> {
+    let mut bytes = BufReader::new(file).bytes();
+    bytes
+        .find(|byte| !byte.as_ref().is_ok_and(u8::is_ascii_whitespace))
+        .transpose()
 }
 
 /// What to say of a file that is not read as CSV.

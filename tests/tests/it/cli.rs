@@ -75,6 +75,7 @@ async fn rejected_rows_are_kept_and_a_corrected_file_goes_on_where_it_stopped() 
     let world = &pipeline.world;
     let rows = world.dir.join("rows.ndjson");
     let submit = ["submit", "test.echo", "--rows", "rows.ndjson", "--json"];
+    let submit = [&submit[..], &["--rejects", "rows.ndjson.rejects"]].concat();
 
     std::fs::write(&rows, "{\"n\":1}\n{\"n\":\n{\"n\":3}\n").unwrap();
     let first = coded(world.homing(&submit).await, 3).json().remove(0);
@@ -103,6 +104,20 @@ async fn rejected_rows_are_kept_and_a_corrected_file_goes_on_where_it_stopped() 
         (&3.into(), &3.into())
     );
     assert!(!world.dir.join("rows.ndjson.rejects").exists());
+}
+
+#[tokio::test]
+async fn of_a_file_with_a_row_that_is_no_json_nothing_is_sent() {
+    let world = World::start().await;
+    std::fs::write(world.dir.join("rows.ndjson"), "{\"n\":1}\n{\"n\":\n").unwrap();
+
+    let refused = world
+        .homing(&["submit", "test.echo", "--rows", "rows.ndjson"])
+        .await;
+
+    let refused = coded(refused, 2);
+    assert!(refused.stderr.contains("line 2 "), "{refused:?}");
+    assert_eq!(world.waiting().await, []);
 }
 
 #[tokio::test]

@@ -1,0 +1,67 @@
+//! What waits for a worker that knows its kind.
+//!
+//! The embedded broker tells, by a look into its file. RabbitMQ does not, unless
+//! messages are taken out of its queues; there the log of the workers names such
+//! kinds.
+
+use homing_broker::{BrokerUrl, Embedded, Waiting};
+use homing_protocol::topology::Topology;
+
+use crate::clean::for_terminal;
+use crate::output::Talk;
+use crate::settings::Settings;
+use crate::time::grouped;
+
+/// Kinds that are told.
+const TOLD_MAX: usize = 5;
+
+/// What waits at `url`, by kind; `None` if that cannot be known.
+pub(crate) fn look(url: &BrokerUrl, topology: &Topology) -> Option<Vec<Waiting>> {
+    let BrokerUrl::Sqlite(path) = url else {
+        return None;
+    };
+    tokio::task::block_in_place(|| Embedded::waiting(path, topology)).ok()
+}
+
+/// The kinds of tasks that were put off, the most first; `None` if none was.
+pub(crate) fn put_off(waiting: &[Waiting]) -> Option<String> {
+    let mut kinds: Vec<_> = waiting.iter().filter(|kind| kind.put_off > 0).collect();
+    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.put_off));
+    let tasks = match kinds.iter().map(|kind| kind.put_off).sum() {
+        0 => return None,
+        1 => "1 task waits for a worker that knows its kind".to_owned(),
+        tasks => format!(
+            "{} tasks wait for a worker that knows their kind",
+            grouped(tasks)
+        ),
+    };
+    let told = kinds.iter().take(TOLD_MAX);
+    let mut told: Vec<_> = told
+        .map(|kind| {
+            let name = for_terminal(&kind.kind);
+            format!("`{name}` {}", grouped(kind.put_off))
+        })
+        .collect();
+    if kinds.len() > TOLD_MAX {
+        told.push(format!("{} more kinds", kinds.len() - TOLD_MAX));
+    }
+    Some(format!("{tasks}: {}", told.join(", ")))
+}
+
+/// What to do about them.
+pub(crate) const FIX: &str = "start one: homing worker --run KIND=COMMAND; to end them, with an outcome each: --run KIND='exit 65' (docs/repair.md)";
+
+/// Says so, where it can be known, of those kinds that `is_asked` for.
+pub(crate) fn say(settings: &Settings, is_asked: impl Fn(&str) -> bool, talk: Talk) {
+    // Whoever only reads the store needs no broker.
+    let (Ok(Some(url)), Ok(namespace)) = (settings.found_broker(), settings.namespace()) else {
+        return;
+    };
+    let Some(mut waiting) = look(&url.value, &Topology::new(namespace, [])) else {
+        return;
+    };
+    waiting.retain(|kind| is_asked(&kind.kind));
+    if let Some(told) = put_off(&waiting) {
+        talk.say(format!("{told}\n  next  {FIX}"));
+    }
+}
