@@ -17,8 +17,9 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// What `homing up` says: not a line for each task, in which all others would drown.
-const UP: &str = "info,homing_worker::attempt=warn";
+/// What `homing up` logs: what is wrong, and that it is right again. All else it says
+/// in its own words.
+const UP: &str = "warn,homing_broker=info,homing_collector::open=info,homing_collector::write=info";
 
 /// Whether nothing is said of what to log.
 const fn is_plain(settings: &Settings) -> bool {

@@ -19,7 +19,7 @@ use super::input::{Format, Input};
 use super::rows::{Form, Rejected, Row, Taken};
 use crate::exit::Exit;
 use crate::output::Talk;
-use crate::schema::{self, Check, with_room};
+use crate::schema::{self, CHECK_TIME_MAX, Check, in_time};
 use crate::settings::Settings;
 use crate::time::{grouped, local};
 use crate::trouble::Trouble;
@@ -32,7 +32,6 @@ const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 const TOLD_MAX: usize = 10;
 
 const FIX: &str = "correct what does not match, or send it unchecked: --unchecked";
-
 
 /// Of those that do not match.
 const FIX_UNCHECKED: &str = "or send what does not match, too: --unchecked";
@@ -59,9 +58,12 @@ pub(super) async fn one(
     let Some(known) = known(args, settings).await? else {
         return Ok(());
     };
-    let misfit = with_room(|| known.check.misfit(&payload.bytes));
+    let Known { check, from } = known;
+    let (turns, bytes) = (check.turns(), payload.bytes.clone());
+    let look = || in_time(CHECK_TIME_MAX, turns, move || check.misfit(&bytes));
+    let misfit = tokio::task::block_in_place(look);
     let misfit = misfit.map_err(|error| Trouble::file("check", "the payload", &error))?;
-    let Some(problem) = misfit else {
+    let Some(problem) = misfit.ok_or_else(|| endless().from(from.clone()))? else {
         return Ok(());
     };
     let what = format!(
@@ -72,7 +74,17 @@ pub(super) async fn one(
         Some(_) => FIX.to_owned(),
         None => format!("no PAYLOAD was given: homing submit {} PAYLOAD", args.kind),
     };
-    Err(Trouble::new(Exit::Usage, what).from(known.from).fix(fix))
+    Err(Trouble::new(Exit::Usage, what).from(from).fix(fix))
+}
+
+/// What to say of a schema that takes too long to check by.
+pub(super) fn endless() -> Trouble {
+    let secs = CHECK_TIME_MAX.as_secs();
+    Trouble::new(
+        Exit::Usage,
+        format!("a payload could not be checked in {secs} s: its schema has too many ways to go"),
+    )
+    .fix("simplify the schema, or send it unchecked: --unchecked")
 }
 
 /// Opens the rows in `file`, refused if one of a file that is there cannot be sent.
@@ -86,12 +98,10 @@ pub(super) async fn rows(
     settings: &Settings,
 ) -> Result<Input, Trouble> {
     let mut input = Input::open(file, &args.many)?;
-    let known = known(args, settings).await?;
+    let mut known = known(args, settings).await?;
     if input.is_file() && args.many.rejects.is_none() {
-        let check = known.as_ref().map(|known| &known.check);
-        let look = || with_room(|| look_through(&mut input, check))?;
-        let looked = tokio::task::block_in_place(look);
-        let unsent = looked.map_err(|error| Trouble::file("read", "the rows", &error))?;
+        let unsent;
+        (input, known, unsent) = looked_through(input, known)?;
         if unsent.count > 0 {
             return Err(refused(&unsent, args, file, (known, &input)));
         }
@@ -121,9 +131,7 @@ fn refused(
         (Format::Csv, None) => format!("{rows}; {FIX_CSV}; {FIX_UNCHECKED}"),
         (Format::Csv, Some(fields)) => {
             let fields = crate::clean::for_terminal(fields);
-            format!(
-                "each has the columns {fields}, as strings; {FIX_CSV}; {rows}; {FIX_UNCHECKED}"
-            )
+            format!("each has the columns {fields}, as strings; {FIX_CSV}; {rows}; {FIX_UNCHECKED}")
         }
     };
     trouble.from(known.from).fix(fix)
@@ -174,10 +182,25 @@ struct Unsent {
     told: Vec<(u64, String)>,
 }
 
-fn look_through(input: &mut Input, check: Option<&Check>) -> io::Result<Unsent> {
-    let mut unsent = Unsent::default();
-    input.each(|row| unsent.note(row, check))?;
-    Ok(unsent)
+/// Goes through all of a file.
+fn looked_through(
+    mut input: Input,
+    known: Option<Known>,
+) -> Result<(Input, Option<Known>, Unsent), Trouble> {
+    let turns = known.as_ref().map(|known| known.check.turns());
+    let from = known.as_ref().map(|known| known.from.clone());
+    let look = move || {
+        let mut unsent = Unsent::default();
+        let check = known.as_ref().map(|known| &known.check);
+        input.each(|row| unsent.note(row, check))?;
+        Ok((input, known, unsent))
+    };
+    let looked = || in_time(CHECK_TIME_MAX, turns.unwrap_or_default(), look);
+    match tokio::task::block_in_place(looked) {
+        Ok(Some(Ok(looked))) => Ok(looked),
+        Ok(None) => Err(endless().from(from.unwrap_or_default())),
+        Ok(Some(Err(error))) | Err(error) => Err(Trouble::file("read", "the rows", &error)),
+    }
 }
 
 impl Unsent {

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read as _, Seek as _};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use clap::ValueEnum;
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ use super::csv::{Csv, HeaderError};
 use super::ndjson::Lines;
 use super::rows::{self, Chunk, Form, Row};
 use crate::exit::Exit;
-use crate::schema::{Check, STACK_BYTES};
+use crate::schema::{Check, STACK_BYTES, Turns, Watch};
 use crate::trouble::Trouble;
 use crate::which::quoted;
 
@@ -69,7 +70,8 @@ pub(super) struct Input {
     pub(super) whole: Whole,
     pub(super) format: Format,
     opened: Opened,
-    is_checked: bool,
+    /// Those of its checks, if it is checked as it is read.
+    turns: Option<Turns>,
     /// Of CSV without `--column`, the fields that it gives each task.
     pub(super) fields: Option<String>,
 }
@@ -120,7 +122,7 @@ impl Input {
             whole,
             format,
             opened,
-            is_checked: false,
+            turns: None,
             fields,
         })
     }
@@ -128,8 +130,8 @@ impl Input {
     /// The same rows, but those that do not match rejected.
     pub(super) fn checked(mut self, check: Check) -> Self {
         let form = self.form;
+        self.turns = Some(check.turns());
         self.form = Box::new(Checked { form, check });
-        self.is_checked = true;
         self
     }
 
@@ -168,12 +170,18 @@ impl Input {
         Ok(())
     }
 
+    /// Watches the checks of what is read.
+    pub(super) fn watch(&self) -> Option<Watch> {
+        let turns = self.turns.clone()?;
+        Some(Watch::new(turns, Instant::now()))
+    }
+
     /// Begins to read.
     pub(super) fn read(self) -> mpsc::Receiver<io::Result<Chunk>> {
         let thread = std::thread::Builder::new();
-        let thread = match self.is_checked {
-            true => thread.stack_size(STACK_BYTES),
-            false => thread,
+        let thread = match self.turns {
+            Some(_) => thread.stack_size(STACK_BYTES),
+            None => thread,
         };
         rows::read(thread, self.reader, self.form, self.limit)
     }

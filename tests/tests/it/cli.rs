@@ -140,6 +140,52 @@ async fn a_label_in_use_is_refused() {
 }
 
 #[tokio::test]
+async fn a_task_is_found_by_the_first_digits_of_its_id() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let id = pipeline.submit(Echo { n: 1 }).await;
+    pipeline.closed(id).await;
+    let digits = &id.to_string()[..8];
+
+    let shown = coded(world.homing(&["show", digits, "--json"]).await, 0);
+    let waited = coded(world.homing(&["wait", digits]).await, 0);
+    let none = coded(world.homing(&["show", "00000000"]).await, 5);
+
+    assert_eq!(texts(&shown.json(), "id"), [id.to_string()]);
+    assert_eq!(waited.stdout, "1\n");
+    assert!(none.stderr.contains("begins with 00000000"), "{none:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_there_is_waited_for_with_a_word_and_the_name_of_one_that_is() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let submit = [
+        "submit",
+        "test.echo",
+        "--rows",
+        "-",
+        "--batch",
+        "night-42",
+        "--wait",
+    ];
+    coded(world.homing_with(&submit, "{\"n\":1}\n").await, 0);
+
+    let wait = ["wait", "--timeout", "1ms", "--batch", "nigth-42"];
+    let waited = coded(world.homing(&wait).await, 4);
+    let audited = coded(world.homing(&["audit", "--batch", "nigth-42"]).await, 5);
+
+    for said in [&waited, &audited] {
+        assert!(
+            said.stderr
+                .contains("nothing is stored of batch `nigth-42`"),
+            "{said:?}"
+        );
+        assert!(said.stderr.contains("night-42"), "{said:?}");
+    }
+}
+
+#[tokio::test]
 async fn wait_tells_by_its_exit_code_what_came_of_the_tasks() {
     let pipeline = pipeline().await;
     let world = &pipeline.world;
