@@ -6,9 +6,9 @@ use std::path::Path;
 use homing_protocol::topology::Topology;
 use homing_protocol::{H_PARKED, Properties};
 use rusqlite::{Connection, Result};
-use serde::Deserialize;
 
 use super::look;
+use super::messages::Head;
 use crate::error::BrokerError;
 
 /// Messages that are looked at, the oldest, of those that wait and of those that are
@@ -24,12 +24,6 @@ pub struct Waiting {
     pub ready: u64,
     /// Those that were put off by workers, none of which has a handler for them.
     pub put_off: u64,
-}
-
-/// The properties of a message, as they are first in its head.
-#[derive(Deserialize)]
-struct Head {
-    properties: Properties,
 }
 
 /// What waits in the file at `path` for queues of tasks of `topology`, kind by kind.
@@ -55,9 +49,9 @@ fn count(file: &Connection, topology: &Topology) -> Result<Vec<Waiting>> {
         let mut rows = statement.query([MESSAGES_MAX])?;
         while let Some(row) = rows.next()? {
             if is_of_tasks(row.get_ref(0)?.as_str()?, topology)
-                && let Ok(head) = rmp_serde::from_slice(row.get_ref(1)?.as_blob()?)
+                && let Ok(head) = rmp_serde::from_slice::<Head>(row.get_ref(1)?.as_blob()?)
             {
-                note(&mut kinds, &head);
+                note(&mut kinds, head.properties);
             }
         }
     }
@@ -70,13 +64,14 @@ fn is_of_tasks(queue: &str, topology: &Topology) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn note(kinds: &mut BTreeMap<String, Waiting>, head: &Head) {
-    let kind = head.properties.kind.clone().unwrap_or_default();
+fn note(kinds: &mut BTreeMap<String, Waiting>, properties: Properties) {
+    let tasks = properties.tasks() as u64;
+    let is_put_off = properties.header(H_PARKED).is_some();
+    let kind = properties.kind.unwrap_or_default();
     let waiting = kinds.entry(kind.clone()).or_default();
     waiting.kind = kind;
-    let tasks = head.properties.tasks() as u64;
-    match head.properties.header(H_PARKED) {
-        Some(_) => waiting.put_off += tasks,
-        None => waiting.ready += tasks,
+    match is_put_off {
+        true => waiting.put_off += tasks,
+        false => waiting.ready += tasks,
     }
 }

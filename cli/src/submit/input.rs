@@ -334,4 +334,47 @@ mod tests {
             assert_eq!(Format::of(Path::new(name)), format, "{name}");
         }
     }
+
+    fn lines(input: &mut Input) -> Vec<String> {
+        let mut lines = Vec::new();
+        let row = |row: &Row| {
+            let payload = row.payload.as_ref().unwrap();
+            lines.push(String::from_utf8(payload.bytes.to_vec()).unwrap());
+        };
+        input.each(row).unwrap();
+        lines
+    }
+
+    #[test]
+    fn what_is_read_again_is_the_same_file_whatever_has_its_name_by_then() {
+        let path = std::env::temp_dir().join(format!("homing-again-{}", std::process::id()));
+        std::fs::write(&path, "1\n2\n").unwrap();
+        let mut input = Input::open(&path, &Many::none()).unwrap();
+
+        let first = lines(&mut input);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "3\n").unwrap();
+        let again = lines(&mut input.again(&path, &Many::none()).unwrap());
+
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((&first, again.len()), (&again, 2));
+    }
+
+    #[test]
+    fn an_array_in_a_file_of_json_is_refused_unless_its_form_is_said() {
+        let path = std::env::temp_dir().join(format!("homing-array-{}.json", std::process::id()));
+        let said = Many {
+            format: Some(Format::Ndjson),
+            ..Many::none()
+        };
+        for (text, refused) in [(" \n[1]\n", true), ("{}\n[1]\n", false), ("", false)] {
+            std::fs::write(&path, text).unwrap();
+
+            let opened = Input::open(&path, &Many::none());
+            assert_eq!(opened.is_err(), refused, "{text:?}");
+            let rows = lines(&mut Input::open(&path, &said).unwrap()).len();
+            assert_eq!(rows, text.trim().lines().count(), "{text:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -268,6 +268,25 @@ impl SubmitArgs {
     }
 }
 
+#[cfg(test)]
+impl Many {
+    /// No flag is given.
+    const fn none() -> Self {
+        Self {
+            rows: None,
+            format: None,
+            columns: Vec::new(),
+            limit: None,
+            rate: None,
+            batch: None,
+            resume: None,
+            bundle: NonZeroU16::MIN,
+            rejects: None,
+            journal: None,
+        }
+    }
+}
+
 impl Each {
     /// Refuses what can never run, or not before everybody has forgotten it.
     fn check(&self, now: Timestamp) -> Result<(), Trouble> {

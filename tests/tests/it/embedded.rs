@@ -304,7 +304,7 @@ async fn up_says_what_a_person_wants_to_know_and_writes_no_log() {
     assert_eq!(alone(&world, "submit", &task).await.0, 0);
 
     up.term();
-    up.says("stopped; 1 stored").await;
+    up.says("stopped; all that was done is stored").await;
 
     let said = up.stderr();
     assert!(!said.contains(" INFO "), "{said}");
