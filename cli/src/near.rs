@@ -19,13 +19,15 @@ const BATCHES_MAX: u32 = 1_000;
 
 /// Of the names that are `known`, the one nearest to `name`, if that is none of
 /// them and is hardly another word.
-fn near<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+pub(crate) fn near<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     if known.iter().any(|known| known == name) {
         return None;
     }
     let slips = |known: &&String| strsim::damerau_levenshtein(name, known);
     let nearest = known.iter().min_by_key(slips)?;
-    (slips(&nearest) <= SLIPS_MAX).then_some(nearest.as_str())
+    // Two of the letters of a short word are most of it.
+    let slips_max = (name.chars().count() / 3).clamp(1, SLIPS_MAX);
+    (slips(&nearest) <= slips_max).then_some(nearest.as_str())
 }
 
 /// Says so if another kind was probably meant. A store that cannot be read at once
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_pen_is_told_from_another_word() {
-        let known = ["demo.words", "demo.checksum", "image.resize"].map(str::to_owned);
+        let known = ["demo.words", "demo.checksum", "image.resize", "demos"].map(str::to_owned);
         for (name, expected) in [
             ("demo.wrods", Some("demo.words")),
             ("demo.word", Some("demo.words")),
@@ -83,6 +85,7 @@ mod tests {
             ("demo.words", None),
             ("demo.sleep", None),
             ("report.month", None),
+            ("dem", None),
         ] {
             assert_eq!(near(name, &known), expected, "{name}");
         }

@@ -13,6 +13,7 @@ use crate::cli::{self, Cli};
 use crate::exit::Exit;
 use crate::help;
 use crate::named::NoTaskName;
+use crate::near;
 use crate::trouble::Trouble;
 use crate::which::NoTaskId;
 
@@ -72,7 +73,7 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
     let verbs: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
     let verb = words
         .iter()
-        .find_map(|word| verbs.iter().find(|verb| word == *verb));
+        .find_map(|word| verbs.iter().copied().find(|verb| word == verb));
     let help = verb.map_or_else(
         || "homing --help".to_owned(),
         |verb| format!("homing {verb} --help"),
@@ -82,7 +83,11 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
     };
     let fix = match error.source().is_some_and(is_no_task) {
         true => "`homing list` shows ids; those of a batch: homing list --batch NAME".to_owned(),
-        false => tip(&text).unwrap_or(help),
+        false => match error.kind() {
+            ErrorKind::UnknownArgument => similar(error, verb, &command),
+            _ => tip(&text),
+        }
+        .unwrap_or(help),
     };
     match variable(error, words) {
         Some(name) => Trouble::new(Exit::Config, what).from(name).fix(fix),
@@ -92,13 +97,28 @@ fn trouble(error: &Error, words: &[OsString]) -> Trouble {
     }
 }
 
+/// The flag that was probably meant, of this verb or of all.
+fn similar(error: &Error, verb: Option<&str>, command: &Command) -> Option<String> {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let typed = typed.split('=').next().unwrap_or(typed);
+    let mut commands = vec![command];
+    if let Some(verb) = verb.and_then(|verb| command.find_subcommand(verb)) {
+        commands.push(verb);
+        commands.extend(verb.get_subcommands());
+    }
+    let flags = commands.into_iter().flat_map(Command::get_arguments);
+    let flags: Vec<_> = flags.filter_map(Arg::get_long).map(str::to_owned).collect();
+    let near = near::near(typed.strip_prefix("--")?, &flags)?;
+    Some(format!("a similar argument exists: '--{near}'"))
+}
+
 /// What clap would have typed instead.
 fn tip(text: &str) -> Option<String> {
-    let mut tips = text
+    let tip = text
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("tip: "));
-    // How to pass what looks like a flag as a value: nobody means that.
-    let tip = tips.find(|tip| !tip.starts_with("to pass "))?;
+        .find_map(|line| line.trim().strip_prefix("tip: "))?;
     Some(tip.to_owned())
 }
 
@@ -153,16 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn a_tip_is_what_was_probably_meant_and_never_how_to_pass_a_flag_as_a_value() {
-        let tip = |line: &str| {
+    fn a_tip_is_what_was_probably_meant_or_the_help_of_the_verb() {
+        for (line, fix) in [
+            ("homing submit a.b --file x", "homing submit --help"),
+            ("homing submit a.b --path=x", "homing submit --help"),
+            ("homing tail --folow", "'--follow'"),
+            ("homing worker --rn=a", "'--run'"),
+            ("homing dead list --resaon x", "'--reason'"),
+            ("homing list --jsno", "'--json'"),
+            ("homing sumbit", "'submit'"),
+        ] {
             let error = cli::command().try_get_matches_from(words(line));
-            tip(&error.unwrap_err().to_string())
-        };
-
-        assert_eq!(tip("homing submit a.b --file x"), None);
-        let similar = tip("homing tail --folow").unwrap();
-        assert_eq!(similar, "a similar argument exists: '--follow'");
-        let similar = tip("homing sumbit").unwrap();
-        assert!(similar.contains("'submit'"), "{similar}");
+            let told = trouble(&error.unwrap_err(), &words(line)).to_string();
+            assert!(told.lines().last().unwrap().contains(fix), "{line}: {told}");
+        }
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn put_off(waiting: &[Waiting]) -> Option<String> {
 }
 
 /// What to do about them.
-pub(crate) const FIX: &str = "start one: homing worker --run KIND=COMMAND; to end them, with an outcome each: --run KIND='exit 65' (docs/repair.md)";
+pub(crate) const FIX: &str = "start one: homing worker --run KIND=COMMAND; or end them as failed: --run KIND='exit 65' (docs/repair.md)";
 
 /// Says so, where it can be known, of those kinds that `is_asked` for.
 pub(crate) fn say(settings: &Settings, is_asked: impl Fn(&str) -> bool, talk: Talk) {

@@ -298,7 +298,8 @@ async fn up_runs_what_is_submitted_in_its_folder_and_keeps_it_when_it_is_killed(
 #[tokio::test]
 async fn up_says_what_a_person_wants_to_know_and_writes_no_log() {
     let world = World::start_at("sqlite:").await;
-    let up = world.start_program_with("up", HOMING, &["up", "--demo"], &NOTHING);
+    let as_it_is = [&NOTHING[..], &[("HOMING_LOG", "")]].concat();
+    let up = world.start_program_with("up", HOMING, &["up", "--demo"], &as_it_is);
     up.says("In a second terminal").await;
     let task = ["submit", "demo.echo", "7", "--wait"];
     assert_eq!(alone(&world, "submit", &task).await.0, 0);
@@ -347,7 +348,13 @@ async fn tasks_of_a_kind_that_no_worker_knows_are_named_and_end_with_an_outcome_
     let (_, others) = alone(&world, "others", &["list", "--kind", "demo.echo"]).await;
     assert!(!others.contains("demo.wrods"), "{others}");
 
-    let ends = ["worker", "--run", "demo.wrods=exit 65"];
+    let ends = [
+        "worker",
+        "--unknown-grace",
+        "24h",
+        "--run",
+        "demo.wrods=exit 65",
+    ];
     let worker = world.start_program_with("worker", HOMING, &ends, &NOTHING);
     assert_eq!(alone(&world, "failed", &["wait", &id]).await.0, 1);
     let meant = ["--kind", "demo.wrods", "--as-kind", "demo.echo"];
