@@ -4,7 +4,7 @@
 //! messages are taken out of its queues; there the log of the workers names such
 //! kinds.
 
-use homing_broker::{BrokerUrl, Embedded, Waiting};
+use homing_broker::{BrokerUrl, Embedded, PutOff};
 use homing_protocol::topology::Topology;
 
 use crate::clean::for_terminal;
@@ -15,19 +15,19 @@ use crate::time::grouped;
 /// Kinds that are told.
 const TOLD_MAX: usize = 5;
 
-/// What waits at `url`, by kind; `None` if that cannot be known.
-pub(crate) fn look(url: &BrokerUrl, topology: &Topology) -> Option<Vec<Waiting>> {
+/// What waits at `url` for a worker that knows it, by kind; `None` if that cannot be known.
+pub(crate) fn look(url: &BrokerUrl, topology: &Topology) -> Option<Vec<PutOff>> {
     let BrokerUrl::Sqlite(path) = url else {
         return None;
     };
-    tokio::task::block_in_place(|| Embedded::waiting(path, topology)).ok()
+    tokio::task::block_in_place(|| Embedded::put_off(path, topology)).ok()
 }
 
 /// The kinds of tasks that were put off, the most first; `None` if none was.
-pub(crate) fn put_off(waiting: &[Waiting]) -> Option<String> {
-    let mut kinds: Vec<_> = waiting.iter().filter(|kind| kind.put_off > 0).collect();
-    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.put_off));
-    let tasks = match kinds.iter().map(|kind| kind.put_off).sum() {
+pub(crate) fn told(put_off: &[PutOff]) -> Option<String> {
+    let mut kinds: Vec<_> = put_off.iter().collect();
+    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.tasks));
+    let tasks = match kinds.iter().map(|kind| kind.tasks).sum() {
         0 => return None,
         1 => "1 task waits for a worker that knows its kind".to_owned(),
         tasks => format!(
@@ -39,7 +39,7 @@ pub(crate) fn put_off(waiting: &[Waiting]) -> Option<String> {
     let mut told: Vec<_> = told
         .map(|kind| {
             let name = for_terminal(&kind.kind);
-            format!("`{name}` {}", grouped(kind.put_off))
+            format!("`{name}` {}", grouped(kind.tasks))
         })
         .collect();
     if kinds.len() > TOLD_MAX {
@@ -57,11 +57,37 @@ pub(crate) fn say(settings: &Settings, is_asked: impl Fn(&str) -> bool, talk: Ta
     let (Ok(Some(url)), Ok(namespace)) = (settings.found_broker(), settings.namespace()) else {
         return;
     };
-    let Some(mut waiting) = look(&url.value, &Topology::new(namespace, [])) else {
+    let Some(mut put_off) = look(&url.value, &Topology::new(namespace, [])) else {
         return;
     };
-    waiting.retain(|kind| is_asked(&kind.kind));
-    if let Some(told) = put_off(&waiting) {
+    put_off.retain(|kind| is_asked(&kind.kind));
+    if let Some(told) = told(&put_off) {
         talk.say(format!("{told}\n  next  {FIX}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_the_most_tasks_first_and_not_all_of_very_many() {
+        let put_off = |kinds: usize| -> Vec<_> {
+            let kinds = (1..=kinds).map(|number| PutOff {
+                kind: format!("k{number}"),
+                tasks: number as u64,
+            });
+            kinds.collect()
+        };
+
+        assert_eq!(told(&put_off(0)), None);
+        assert_eq!(
+            told(&put_off(1)).unwrap(),
+            "1 task waits for a worker that knows its kind: `k1` 1"
+        );
+        assert_eq!(
+            told(&put_off(7)).unwrap(),
+            "28 tasks wait for a worker that knows their kind: `k7` 7, `k6` 6, `k5` 5, `k4` 4, `k3` 3, 2 more kinds"
+        );
     }
 }

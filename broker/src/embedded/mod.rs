@@ -14,7 +14,7 @@
 //! | [`file`](mod@file) | opens the file, and says whose turn it is to write |
 //! | [`messages`], [`queues`], [`clients`] | what is in it |
 //! | [`disk`] | waits for the disk |
-//! | [`look`], [`waiting`] | say what a file is, and which kinds wait in it, and change nothing |
+//! | [`look`], [`put_off`] | say what a file is, and which kinds wait in it, and change nothing |
 
 mod claim;
 mod clients;
@@ -24,8 +24,8 @@ mod file;
 mod links;
 mod look;
 mod messages;
+mod put_off;
 mod queues;
-mod waiting;
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use self::claim::Claim;
 use self::engine::{Engine, Order, now_ms};
 use self::links::{Event, Events};
-pub use self::waiting::Waiting;
+pub use self::put_off::PutOff;
 use crate::error::BrokerError;
 use crate::{
     About, Broker, Consumer, Depth, Difference, Inbox, Patience, Publisher, Puller, Source, Window,
@@ -90,14 +90,15 @@ impl Embedded {
         look::schema(path)
     }
 
-    /// The tasks in the file at `path` that no worker has, of `topology`'s namespace,
-    /// counted by kind: of very many the oldest. Changes nothing.
+    /// The tasks in the file at `path` that wait for a worker that knows their kind, in
+    /// `topology`'s namespace, counted by kind: among very many that wait, of the
+    /// oldest. Changes nothing.
     ///
     /// # Errors
     ///
     /// [`BrokerError::File`]: it cannot be read.
-    pub fn waiting(path: &Path, topology: &Topology) -> Result<Vec<Waiting>, BrokerError> {
-        waiting::waiting(path, topology)
+    pub fn put_off(path: &Path, topology: &Topology) -> Result<Vec<PutOff>, BrokerError> {
+        put_off::put_off(path, topology)
     }
 
     fn new(path: Option<PathBuf>, topology: Topology, patience: Patience) -> Self {

@@ -13,7 +13,7 @@
 //! | of delayed tasks | of RabbitMQ: something | unknown: it may be such tasks |
 //! | any | not there, or it does not answer | unknown |
 
-use homing_broker::{Depth, Waiting};
+use homing_broker::{Depth, PutOff};
 use homing_protocol::topology::Topology;
 use homing_protocol::{QueueName, RESULTS_QUEUES_MAX};
 
@@ -90,11 +90,11 @@ fn idle(queue: &QueueName, name: &str, ready: Option<u64>) -> Finding {
 
 /// Whether tasks wait for a worker that knows their kind, by what is known of those
 /// that wait.
-pub(super) fn kinds(topology: &Topology, depths: &[Depth], waiting: Option<&[Waiting]>) -> Finding {
+pub(super) fn kinds(topology: &Topology, depths: &[Depth], put_off: Option<&[PutOff]>) -> Finding {
     const CHECK: &str = "kinds";
     const NONE: &str = "no task waits for a worker that knows its kind";
-    if let Some(waiting) = waiting {
-        return match waiting::put_off(waiting) {
+    if let Some(put_off) = put_off {
+        return match waiting::told(put_off) {
             Some(found) => Finding::warning(CHECK, found, waiting::FIX),
             None => Finding::ok(CHECK, NONE),
         };
@@ -193,10 +193,9 @@ mod tests {
             });
             depths.collect()
         };
-        let put_off = [Waiting {
+        let put_off = [PutOff {
             kind: "demo.wrods".to_owned(),
-            ready: 0,
-            put_off: 2,
+            tasks: 2,
         }];
         let verdict = |tasks, waiting| kinds(&topology, &delayed(tasks), waiting).verdict;
 
