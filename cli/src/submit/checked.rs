@@ -17,6 +17,7 @@ use homing_protocol::{KindRecord, Payload};
 use super::SubmitArgs;
 use super::input::{Format, Input};
 use super::rows::{Form, Rejected, Row, Taken};
+use crate::bar::bar;
 use crate::exit::Exit;
 use crate::output::Talk;
 use crate::schema::{self, CHECK_TIME_MAX, Check, in_time};
@@ -100,8 +101,11 @@ pub(super) async fn rows(
     let mut input = Input::open(file, &args.many)?;
     let mut known = known(args, settings).await?;
     if input.is_file() && args.many.rejects.is_none() {
+        let bar = bar("checking  {elapsed}  {msg}", Talk::new(settings));
+        bar.set_message(file.display().to_string());
         let unsent;
         (input, known, unsent) = looked_through(input, known)?;
+        bar.finish_and_clear();
         if unsent.count > 0 {
             return Err(refused(&unsent, args, file, (known, &input)));
         }
