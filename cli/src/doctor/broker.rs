@@ -49,8 +49,8 @@ pub(super) async fn check(
             shape(report, link).await?;
             permissions(report, &url.value, management).await?;
             report.add(&queues::workers(topology, depths))?;
-            let put_off = waiting::look(&url.value, topology);
-            report.add(&queues::kinds(topology, depths, put_off.as_deref()))?;
+            let untaken = waiting::look(&url.value, topology);
+            report.add(&queues::kinds(topology, depths, untaken.as_deref()))?;
             report.add(&queues::dead_letters(topology, depths))?;
             report.add(&queues::quarantine(topology, depths))?;
         }

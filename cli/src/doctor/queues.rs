@@ -9,11 +9,11 @@
 //! | `dead` | empty | ok |
 //! | `dead` | something | warning: a collector has to store it |
 //! | `quarantine` | something | warning: collectors died over it |
-//! | of delayed tasks | of the embedded broker: tasks that no worker knows | warning: they wait for one |
+//! | of delayed tasks | of the embedded broker, any of tasks: some that no worker takes | warning: they wait for one |
 //! | of delayed tasks | of RabbitMQ: something | unknown: it may be such tasks |
 //! | any | not there, or it does not answer | unknown |
 
-use homing_broker::{Depth, PutOff};
+use homing_broker::{Depth, Untaken};
 use homing_protocol::topology::Topology;
 use homing_protocol::{QueueName, RESULTS_QUEUES_MAX};
 
@@ -88,13 +88,13 @@ fn idle(queue: &QueueName, name: &str, ready: Option<u64>) -> Finding {
     )
 }
 
-/// Whether tasks wait for a worker that knows their kind, by what is known of those
+/// Whether tasks wait for a worker that takes their kind, by what is known of those
 /// that wait.
-pub(super) fn kinds(topology: &Topology, depths: &[Depth], put_off: Option<&[PutOff]>) -> Finding {
+pub(super) fn kinds(topology: &Topology, depths: &[Depth], untaken: Option<&[Untaken]>) -> Finding {
     const CHECK: &str = "kinds";
-    const NONE: &str = "no task waits for a worker that knows its kind";
-    if let Some(put_off) = put_off {
-        return match waiting::told(put_off) {
+    const NONE: &str = "no task waits for a worker that takes its kind";
+    if let Some(untaken) = untaken {
+        return match waiting::told(untaken) {
             Some(found) => Finding::warning(CHECK, found, waiting::FIX),
             None => Finding::ok(CHECK, NONE),
         };
@@ -193,7 +193,7 @@ mod tests {
             });
             depths.collect()
         };
-        let put_off = [PutOff {
+        let untaken = [Untaken {
             kind: "demo.wrods".to_owned(),
             tasks: 2,
         }];
@@ -202,8 +202,8 @@ mod tests {
         assert_eq!(verdict(0, None), Verdict::Ok);
         assert_eq!(verdict(1, None), Verdict::Unknown);
         assert_eq!(verdict(1, Some(&[][..])), Verdict::Ok);
-        assert_eq!(verdict(1, Some(&put_off[..])), Verdict::Warning);
-        let found = kinds(&topology, &[], Some(&put_off)).found;
+        assert_eq!(verdict(1, Some(&untaken[..])), Verdict::Warning);
+        let found = kinds(&topology, &[], Some(&untaken)).found;
         assert!(found.ends_with(": `demo.wrods` 2"), "{found}");
         assert_eq!(kinds(&topology, &[], None).verdict, Verdict::Unknown);
     }

@@ -312,6 +312,20 @@ async fn up_says_what_a_person_wants_to_know_and_writes_no_log() {
     assert_eq!(said.matches("stopp").count(), 2, "{said}");
 }
 
+#[tokio::test]
+async fn tasks_that_wait_where_no_worker_is_are_named_with_their_kind() {
+    let world = World::start_at("sqlite:").await;
+    let up = world.start_program_with("up", HOMING, &["up", "-v"], &NOTHING);
+    up.says("collecting from").await;
+
+    assert_eq!(alone(&world, "submit", &["submit", "a.b", "1"]).await.0, 0);
+    let (_, listed) = alone(&world, "list", &["list"]).await;
+
+    assert!(listed.contains("wait"), "{listed}");
+    assert!(listed.contains("`a.b` 1"), "{listed}");
+    assert_eq!(up.stop().await, 0);
+}
+
 /// A worker that knows none of them has put them off.
 #[tokio::test]
 async fn tasks_of_a_kind_that_no_worker_knows_are_named_and_end_with_an_outcome_each() {
