@@ -8,6 +8,7 @@ mod input;
 mod journal;
 mod ndjson;
 mod one;
+mod opened;
 mod plan;
 mod progress;
 mod records;
