@@ -18,7 +18,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
 
     let tasks = handles.len();
-    eprintln!("waiting for {tasks} outcomes, that is for a worker: make worker");
+    eprintln!("submitted: {tasks}; waiting for outcomes (make worker, if none runs)");
     let mut code = ExitCode::SUCCESS;
     for (file, handle) in &handles {
         match handle.outcome().await?.result {
