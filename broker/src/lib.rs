@@ -40,7 +40,7 @@ use tokio::sync::mpsc;
 pub use amqp::{AmqpUrl, Rabbit, UrlError};
 pub use consumer::{Consumer, Delivery, Quiet, SetPrefetch, Token};
 #[cfg(feature = "embedded")]
-pub use embedded::{Claim, Embedded};
+pub use embedded::{Claim, Embedded, Untaken};
 pub use error::{BrokerError, PublishError};
 pub use mint::mint;
 pub use publisher::{Confirm, Confirmed, Publisher, Replaced, Window};

@@ -23,6 +23,8 @@ pub(crate) fn bar(template: &'static str, talk: Talk) -> ProgressBar {
         bar.set_style(style);
     }
     bar.enable_steady_tick(TICK_PERIOD);
+    // At once: whoever waits sees that it is waited.
+    bar.tick();
     bar
 }
 

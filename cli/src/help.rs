@@ -47,6 +47,27 @@ Install:
 Options:
 {options}{after-help}";
 
+/// What `homing` alone says: what fits on a screen.
+pub(crate) const FIRST: &str = "\
+Typed tasks over RabbitMQ, and a stored outcome for every one of them.
+
+Usage: homing [OPTIONS] <COMMAND>
+
+  Run       up  worker  collector  init
+  Submit    submit  schema  wait  show
+  Watch     tail  list  stats  queues  doctor  audit
+  Repair    replay  dead  store  topology
+  Settings  context
+  Measure   bench  chaos
+  Install   completions  man
+
+To begin, with nothing installed; the second one in another terminal:
+  homing up --demo
+  homing submit demo.echo '{\"n\":1}' --wait
+
+homing --help says what each is for, homing help COMMAND how it is used.
+";
+
 /// What stands below the options of `homing --help`.
 pub(crate) const EXITS: &str = "\
 `homing COMMAND --help` has examples.
@@ -80,6 +101,26 @@ mod tests {
             names.join(" ")
         };
         assert_eq!(sorted(listed), sorted(verbs));
+    }
+
+    #[test]
+    fn the_first_help_names_the_same_verbs_in_the_same_groups_and_fits_a_screen() {
+        let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+        for line in TEMPLATE.lines().skip_while(|line| *line != "Run:") {
+            match line.strip_prefix("  ") {
+                Some(verb) => groups.last_mut().unwrap().1.extend(verb.split(' ').next()),
+                None if line == "Options:" => break,
+                None if !line.is_empty() => groups.push((line.trim_end_matches(':'), Vec::new())),
+                None => {}
+            }
+        }
+
+        for (group, verbs) in groups {
+            let expected = format!("  {group:<9} {}", verbs.join("  "));
+            assert!(FIRST.lines().any(|line| line == expected), "{expected}");
+        }
+        assert!(FIRST.lines().count() < 24);
+        assert!(FIRST.lines().all(|line| line.len() <= 80));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::record_line::RecordLine;
 use crate::settings::Settings;
 use crate::time::grouped;
 use crate::trouble::Trouble;
+use crate::waiting;
 use crate::which::Which;
 
 const EXAMPLES: &str = "\
@@ -26,6 +27,10 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     output: bool,
 
+    /// All columns, on two lines where one has no room
+    #[arg(long)]
+    wide: bool,
+
     #[command(flatten)]
     which: Which,
 }
@@ -38,7 +43,7 @@ pub(crate) async fn run(args: ListArgs, settings: &Settings) -> Result<Exit, Tro
     let records = records.map_err(|error| Trouble::store(&error))?;
 
     let lines: Vec<_> = records.iter().map(RecordLine::stored).collect();
-    let mut output = Output::new(settings);
+    let mut output = Output::new(settings).wide(args.wide);
     if args.output {
         let outputs = lines.iter().filter_map(|line| line.said().output());
         outputs.into_iter().try_for_each(|json| output.text(json))?;
@@ -52,6 +57,8 @@ pub(crate) async fn run(args: ListArgs, settings: &Settings) -> Result<Exit, Tro
             false => "nothing like that is stored",
         });
     }
+    let unstored = |kind: &str| args.which.takes_unstored(kind);
+    waiting::say(settings, unstored, Talk::new(settings));
     if u64::from(args.limit) == lines.len() as u64 {
         let shown = grouped(lines.len() as u64);
         Talk::new(settings).say(format!("the newest {shown}; for more: -n N"));

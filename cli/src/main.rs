@@ -23,6 +23,8 @@ mod init;
 mod list;
 mod man;
 mod management;
+mod named;
+mod near;
 mod output;
 mod pace;
 mod queues;
@@ -45,6 +47,7 @@ mod trouble;
 mod up;
 mod usage;
 mod wait;
+mod waiting;
 mod which;
 mod worker;
 

@@ -18,6 +18,10 @@ pub(crate) trait Line: Serialize {
     /// Its columns.
     const COLUMNS: &'static [Column];
 
+    /// Those of them that may be left out, the first one first, so that each has one
+    /// line on a terminal.
+    const SPARE: &'static [&'static str] = &[];
+
     /// Its fields, one for each column.
     fn cells(&self) -> Vec<Cell>;
 }
@@ -40,6 +44,7 @@ pub(crate) enum Form {
 pub(crate) struct Output {
     form: Form,
     layout: Option<Layout>,
+    wide: bool,
     talk: Talk,
 }
 
@@ -56,8 +61,15 @@ impl Output {
         Self {
             form,
             layout: None,
+            wide: false,
             talk: Talk::new(settings),
         }
+    }
+
+    /// The same; if `wide`, no column is spared.
+    pub(crate) const fn wide(mut self, wide: bool) -> Self {
+        self.wide = wide;
+        self
     }
 
     pub(crate) const fn form(&self) -> Form {
@@ -82,13 +94,19 @@ impl Output {
                 }
                 let rows: Vec<_> = lines.iter().map(Line::cells).collect();
                 let (width, is_first) = (terminal_width(), self.layout.is_none());
-                let layout = self.layout.get_or_insert(Layout::new(L::COLUMNS));
+                let spare = if self.wide { &[] } else { L::SPARE };
+                let new = Layout::new(L::COLUMNS).sparing(spare);
+                let layout = self.layout.get_or_insert(new);
                 let text = layout.lines(&rows, width, coloured);
                 let zeros = layout.zeros().join(", ");
                 let left_out = layout.left_out(width).join(", ");
+                let spared = layout.spared().join(", ");
                 self.raw(&format!("{text}\n"))?;
                 if is_first && !zeros.is_empty() {
                     self.talk.say(format!("all 0, and left out: {zeros}"));
+                }
+                if is_first && !spared.is_empty() {
+                    self.talk.say(format!("left out: {spared}; --wide has all"));
                 }
                 if is_first && !left_out.is_empty() {
                     self.talk.say(format!(

@@ -6,15 +6,18 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::management::ManagementArgs;
-use crate::output::{Line, Output};
+use crate::output::{Line, Output, Talk};
 use crate::settings::Settings;
 use crate::table::{Cell, Column, Fit};
 use crate::trouble::Trouble;
+use crate::waiting;
 
 const EXAMPLES: &str = "\
 `-` is what cannot be known: AMQP does not tell what is unacked, nor anything of
 a queue that does not exist. RabbitMQ's management API tells what is unacked,
-some seconds late. `delay.*` is all queues of delayed tasks together.
+some seconds late. `delay.*` is all queues of delayed tasks together: those with
+--delay, those between two attempts, and those that wait for a worker that knows
+their kind. The embedded broker tells of the last which kinds they are.
 
 Examples:
   homing queues
@@ -82,6 +85,7 @@ pub(crate) async fn run(args: QueuesArgs, settings: &Settings) -> Result<Exit, T
     let delays = link.broker.topology().delays();
     let all = settings.namespace()?.name("delay.*");
     Output::new(settings).lines(&summed(depths, &delays, all))?;
+    waiting::say(settings, |_| true, Talk::new(settings));
     Ok(Exit::Done)
 }
 

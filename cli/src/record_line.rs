@@ -180,6 +180,8 @@ impl Line for RecordLine {
         ("DETAIL", Fit::Free),
     ];
 
+    const SPARE: &'static [&'static str] = &["RAN", "ATTEMPT", "STORED"];
+
     fn cells(&self) -> Vec<Cell> {
         let said = &self.said;
         let detail = said.detail();

@@ -2,34 +2,34 @@
 
 use std::time::Duration;
 
-use homing_protocol::{Report, Status, TaskId, Timestamp, to_json};
+use homing_protocol::{Report, Status, Timestamp, to_json};
 use homing_store::{BatchRef, Store, TaskRecord};
 use serde::Serialize;
 
 use crate::clean::{for_terminal, one_line};
 use crate::dead::{RepairJson, repair_text};
 use crate::exit::Exit;
+use crate::named::TaskName;
 use crate::output::{Form, Output};
 use crate::record_line::{RecordLine, Said};
 use crate::settings::Settings;
 use crate::time::{full, local, span};
 use crate::trouble::Trouble;
-use crate::which::parse_task;
 
 const EXAMPLES: &str = "\
 Exit status: 0 it is stored, whatever its status; 5 nothing is stored of it.
 
 Examples:
   homing show 01a1fc18-d03d-73e9-8668-5257bdd640fb
+  homing show 01a1fc18-d03d-7
   homing show --json 01a1fc18-d03d-73e9-8668-5257bdd640fb | jq .attempts";
 
 /// Show one task: status, attempts, output
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ShowArgs {
-    /// The task's id
-    #[arg(value_parser = parse_task)]
-    id: TaskId,
+    /// The task's id, or the first 8 or more digits of it
+    id: TaskName,
 }
 
 /// A task as one JSON object.
@@ -67,9 +67,9 @@ struct PastJson {
 
 pub(crate) async fn run(args: ShowArgs, settings: &Settings) -> Result<Exit, Trouble> {
     let store = settings.open_store().await?;
-    let found = store.task(args.id).await;
+    let id = args.id.find(&store).await?;
+    let found = store.task(id).await;
     let Some(task) = found.map_err(|error| Trouble::store(&error))? else {
-        let id = args.id;
         return Err(
             Trouble::new(Exit::NotFound, format!("nothing is stored of task {id}"))
                 .from("it is on its way, or was never submitted, or goes to another store")

@@ -1,8 +1,10 @@
 //! Lines of columns for a terminal.
 //!
-//! Columns that do not fit stand on a second line below the first, so that an id
+//! Where there is no room for all columns, [counts](Fit::Count) that are 0 in every
+//! row give way, and then those that the table can spare, if a row has one line so.
+//! Else what does not fit stands on a second line below the first, so that an id
 //! is whole and nothing is hidden; what has no room there either is left out, from
-//! the right. [Counts](Fit::Count) that are 0 in every row give way before that.
+//! the right.
 //! Only the last column, if it is [free](Fit::Free) text, is cut. Nothing is drawn
 //! around them. A pipe gets a line for each, whole: for `grep`.
 
@@ -105,6 +107,10 @@ pub(crate) struct Layout {
     /// The widest content of each of those so far, so that later parts stand
     /// below earlier ones.
     widths: Vec<u16>,
+    /// The columns that may give way for the others, the first of them first.
+    spare: &'static [&'static str],
+    /// Those of them that did.
+    spared: Vec<usize>,
 }
 
 impl Layout {
@@ -113,7 +119,15 @@ impl Layout {
             columns,
             used: (0..columns.len()).collect(),
             widths: Vec::new(),
+            spare: &[],
+            spared: Vec::new(),
         }
+    }
+
+    /// The same, where these columns may give way for the others.
+    pub(crate) const fn sparing(mut self, names: &'static [&'static str]) -> Self {
+        self.spare = names;
+        self
     }
 
     /// The lines of `rows`, below a line of names if it is the first part, at
@@ -123,6 +137,7 @@ impl Layout {
         self.widen(rows);
         if first {
             self.drop_zeros(rows, width);
+            self.drop_spare(width);
         }
         let (above, below) = self.fitting(width);
         let above_lines = self.part(rows, 0..above, width, (first, coloured));
@@ -149,8 +164,13 @@ impl Layout {
     /// The names of the columns that gave way because all in them is 0.
     pub(crate) fn zeros(&self) -> Vec<&'static str> {
         let all = self.columns.iter().enumerate();
-        let zeros = all.filter(|(at, _)| !self.used.contains(at));
+        let zeros = all.filter(|(at, _)| !self.used.contains(at) && !self.spared.contains(at));
         zeros.map(|(_, (name, _))| *name).collect()
+    }
+
+    /// The names of the columns that gave way so that a row has one line.
+    pub(crate) fn spared(&self) -> Vec<&'static str> {
+        self.spared.iter().map(|at| self.columns[*at].0).collect()
     }
 
     /// A line for each row, with those of its columns that are in `range`.
@@ -211,6 +231,26 @@ impl Layout {
                 self.used.remove(at);
                 self.widths.remove(at);
             }
+        }
+    }
+
+    /// Leaves out what can be spared, until the rest has room on one line; nothing of
+    /// it if there is none for the rest either.
+    fn drop_spare(&mut self, width: u16) {
+        let all = (self.used.clone(), self.widths.clone());
+        for name in self.spare {
+            if self.fit(0, width) == self.used.len() {
+                return;
+            }
+            let named = |at: &usize| self.columns[*at].0 == *name;
+            if let Some(place) = self.used.iter().position(named) {
+                self.spared.push(self.used.remove(place));
+                self.widths.remove(place);
+            }
+        }
+        if self.fit(0, width) < self.used.len() {
+            (self.used, self.widths) = all;
+            self.spared.clear();
         }
     }
 
@@ -354,6 +394,26 @@ mod tests {
         ] {
             let expected = (names.to_owned(), zeros.to_owned());
             assert_eq!(shown(width, expired), expected, "{width}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_spared_gives_way_if_a_row_has_one_line_so() {
+        let shown = |width| {
+            let mut layout = Layout::new(COLUMNS).sparing(&["RAN", "STATUS"]);
+            let lines = layout.lines(&[row("171 ms", "why it failed")], width, false);
+            (lines.lines().count(), layout.spared().join(" "))
+        };
+        for (width, lines, spared) in [
+            (80, 2, ""),
+            (66, 2, ""),
+            (65, 2, "RAN"),
+            (58, 2, "RAN"),
+            (57, 2, "RAN STATUS"),
+            (50, 2, "RAN STATUS"),
+            (49, 4, ""),
+        ] {
+            assert_eq!(shown(width), (lines, spared.to_owned()), "{width}");
         }
     }
 

@@ -41,6 +41,10 @@ pub(crate) struct TailArgs {
     #[arg(long, value_name = "POSITION", conflicts_with = "last")]
     from: Option<Position>,
 
+    /// All columns, on two lines where one has no room
+    #[arg(long)]
+    wide: bool,
+
     #[command(flatten)]
     which: Which,
 }
@@ -51,7 +55,7 @@ pub(crate) async fn run(args: TailArgs, settings: &Settings) -> Result<Exit, Tro
     let mut follower = Follower {
         store,
         filter,
-        output: Output::new(settings),
+        output: Output::new(settings).wide(args.wide),
         position: Position::START,
     };
     let mut stop = Stop::new()?;

@@ -17,12 +17,18 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// What `homing up` says: not a line for each task, in which all others would drown.
-const UP: &str = "info,homing_worker::attempt=warn";
+/// What `homing up` logs: what is wrong, and that it is right again. All else it says
+/// in its own words.
+const UP: &str = "warn,homing_broker=info,homing_collector::open=info,homing_collector::write=info";
 
 /// Whether nothing is said of what to log.
-const fn is_plain(settings: &Settings) -> bool {
-    settings.log.is_none() && settings.verbose == 0 && !settings.quiet
+fn is_plain(settings: &Settings) -> bool {
+    directives(settings).is_none() && settings.verbose == 0 && !settings.quiet
+}
+
+/// What is said of it; an empty variable is not there.
+fn directives(settings: &Settings) -> Option<&str> {
+    settings.log.as_deref().filter(|log| !log.is_empty())
 }
 
 /// Begins to write log lines. The worker has its own, one in each process.
@@ -57,8 +63,7 @@ const fn talks(verb: &OtherVerb) -> bool {
 }
 
 fn filter(settings: &Settings, talks: bool) -> EnvFilter {
-    let directives = settings.log.clone();
-    EnvFilter::new(directives.unwrap_or_else(|| level(settings, talks).to_owned()))
+    EnvFilter::new(directives(settings).unwrap_or(level(settings, talks)))
 }
 
 const fn level(settings: &Settings, talks: bool) -> &'static str {

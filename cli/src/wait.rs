@@ -9,14 +9,17 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::bar::{bar, pace};
+use crate::clean::for_terminal;
 use crate::exit::{Exit, of_several};
+use crate::named::TaskName;
+use crate::near;
 use crate::output::{Form, Output, Talk};
 use crate::record_line::RecordLine;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use crate::time::{grouped, parse_duration};
 use crate::trouble::Trouble;
-use crate::which::{parse_task, quoted};
+use crate::which::{quoted, shown};
 
 const EXAMPLES: &str = "\
 stdout: of tasks, each output as one line of JSON; of a batch, one line with its
@@ -31,14 +34,13 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WaitArgs {
-    /// The tasks' ids
+    /// The tasks' ids, or of tasks that are stored the first digits
     #[arg(
         value_name = "ID",
-        value_parser = parse_task,
         required_unless_present = "batch",
         conflicts_with = "batch"
     )]
-    ids: Vec<TaskId>,
+    ids: Vec<TaskName>,
 
     /// Wait for all tasks of this batch: its id or label
     #[arg(long, value_name = "BATCH")]
@@ -59,17 +61,38 @@ pub(crate) async fn run(args: WaitArgs, settings: &Settings) -> Result<Exit, Tro
         Some(batch) => {
             let there = store.batch(&batch).await;
             if there.map_err(|error| Trouble::store(&error))?.is_none() {
-                Talk::new(settings).say("nothing of that batch is stored yet; waiting for it");
+                Talk::new(settings).say(not_there(&batch, &store).await);
             }
             of_batch(&store, &batch, args.timeout, settings).await
         }
         None => {
             let mut output = Output::new(settings);
             let talk = Talk::new(settings);
-            let waiting = of_tasks(&store, args.ids.clone(), args.any, &mut output, talk);
-            let again = args.ids.iter().map(TaskId::to_string).collect::<Vec<_>>();
+            let mut ids = Vec::with_capacity(args.ids.len());
+            for name in &args.ids {
+                ids.push(name.find(&store).await?);
+            }
+            let waiting = of_tasks(&store, ids.clone(), args.any, &mut output, talk);
+            let again = ids.iter().map(TaskId::to_string).collect::<Vec<_>>();
             limited(waiting, args.timeout, &again.join(" "), talk).await
         }
+    }
+}
+
+/// What to say of a batch that nothing is stored of: its records may be on their
+/// way, or its name is another.
+async fn not_there(batch: &BatchRef, store: &Store) -> String {
+    let near = match batch {
+        BatchRef::Label(label) => near::batch(label, store).await,
+        BatchRef::Id(_) => None,
+    };
+    let said = format!("nothing is stored of batch `{}` yet", shown(batch));
+    match near {
+        Some(near) => format!(
+            "{said}, but of `{}`: is that meant? Waiting",
+            for_terminal(&near)
+        ),
+        None => format!("{said}; waiting. `homing audit` names those that are stored"),
     }
 }
 
@@ -110,18 +133,19 @@ pub(crate) async fn of_tasks(
     let told = |error| Trouble::store(&error);
     let mut watch = store.watch().await.map_err(told)?;
     let (mut succeeded, mut others) = (0, 0);
+    let bar = bar("waiting  {elapsed}  {msg}", talk);
     loop {
+        bar.set_message(match ids.len() {
+            1 => "for 1 task".to_owned(),
+            tasks => format!("for {} tasks", grouped(tasks as u64)),
+        });
         let mut waiting = Vec::with_capacity(ids.len());
         for id in ids {
             match closed(watch.look(|| store.record(id)).await.map_err(told)?) {
                 Some(record) => {
-                    answer(
-                        &RecordLine::stored(&record),
-                        record.report.status,
-                        output,
-                        talk,
-                    )?;
-                    match record.report.status {
+                    let (line, status) = (RecordLine::stored(&record), record.report.status);
+                    bar.suspend(|| answer(&line, status, output, talk))?;
+                    match status {
                         Status::Succeeded => succeeded += 1,
                         _ => others += 1,
                     }
@@ -131,6 +155,7 @@ pub(crate) async fn of_tasks(
         }
         let done = waiting.is_empty() || (any && succeeded + others > 0);
         if done {
+            bar.finish_and_clear();
             return Ok(of_several(succeeded, others));
         }
         ids = waiting;
@@ -157,7 +182,7 @@ pub(crate) fn answer(
     if status == Status::Succeeded {
         let json = said.output().unwrap_or("null");
         let shown = match output.form() {
-            Form::Terminal { .. } => crate::clean::for_terminal(json),
+            Form::Terminal { .. } => for_terminal(json),
             Form::Plain | Form::Json => json.to_owned(),
         };
         return output.text(&shown);

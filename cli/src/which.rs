@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use homing_protocol::{Status, TaskId, Timestamp};
 use homing_store::{Batch, BatchRef, Filter, KindPattern, Store};
 
+use crate::clean::for_terminal;
 use crate::exit::Exit;
+use crate::near;
 use crate::time::parse_duration;
 use crate::trouble::Trouble;
 
@@ -77,6 +79,16 @@ impl Which {
             && self.since.is_none()
     }
 
+    /// Whether tasks are asked for of which nothing is stored yet, of this kind too.
+    pub(crate) fn takes_unstored(&self, kind: &str) -> bool {
+        let of_kind = Self {
+            kind: None,
+            ..self.clone()
+        };
+        let pattern = self.kind.as_ref();
+        of_kind.is_empty() && pattern.is_none_or(|pattern| pattern.matches(kind))
+    }
+
     /// The batch that was named.
     pub(crate) const fn batch(&self) -> Option<&BatchRef> {
         self.batch.as_ref()
@@ -135,18 +147,32 @@ impl Which {
 pub(crate) async fn find_batch(store: &Store, name: &BatchRef) -> Result<Batch, Trouble> {
     let found = store.batch(name).await;
     let found = found.map_err(|error| Trouble::store(&error))?;
-    found.ok_or_else(|| {
-        let name = match name {
-            BatchRef::Id(id) => id.to_string(),
-            BatchRef::Label(label) => label.clone(),
-        };
-        Trouble::new(
-            Exit::NotFound,
-            format!("nothing is stored of batch `{name}`"),
-        )
-        .from("--batch")
-        .fix("`homing audit` names those that are stored; without a collector none is")
+    if let Some(batch) = found {
+        return Ok(batch);
+    }
+    let near = match name {
+        BatchRef::Label(label) => near::batch(label, store).await,
+        BatchRef::Id(_) => None,
+    };
+    let what = format!("nothing is stored of batch `{}`", shown(name));
+    let trouble = Trouble::new(Exit::NotFound, what).from("--batch");
+    Err(match near {
+        Some(near) => trouble.fix(format!(
+            "name the one that is there: --batch {}",
+            quoted(&near)
+        )),
+        None => {
+            trouble.fix("`homing audit` names those that are stored; without a collector none is")
+        }
     })
+}
+
+/// A batch as it was named.
+pub(crate) fn shown(name: &BatchRef) -> String {
+    match name {
+        BatchRef::Id(id) => id.to_string(),
+        BatchRef::Label(label) => for_terminal(label),
+    }
 }
 
 /// The time it is now.

@@ -29,6 +29,9 @@ pub const H_UNREADABLE: &str = "homing-unreadable";
 /// Such properties as they are on the wire.
 pub const H_PROPERTIES: &str = "homing-properties";
 
+/// For how many seconds a task was put off so far, since no worker could run it.
+pub const H_PARKED: &str = "homing-parked";
+
 /// Every header of ours that this version understands, so that the others are
 /// carried along.
 const KNOWN: [&str; 19] = [

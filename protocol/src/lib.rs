@@ -43,7 +43,7 @@ pub use dead::{DeadLetter, Reason};
 pub use decode::{Identity, decode_tasks};
 pub use envelope::{BatchRow, Envelope, Requester};
 pub use error::{AnyError, DecodeError, EncodeError, Failure, NameError, SchemaError, chain};
-pub use headers::{H_PROPERTIES, H_UNREADABLE};
+pub use headers::{H_PARKED, H_PROPERTIES, H_UNREADABLE};
 pub use id::{AttemptId, AttemptNumber, BatchId, Digest, IdSum, Run, TaskId};
 pub use json::to_json;
 pub use message::{Death, Destination, Header, HeaderValue, Message, Properties, Received};

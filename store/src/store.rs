@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use homing_protocol::{BatchId, KindRecord, TaskId, TaskKind};
 
 use crate::audit::{BatchAudit, LoneAudit, Unclosed};
@@ -66,6 +68,19 @@ impl Store {
     /// [`StoreError`]: the store cannot be read.
     pub async fn record(&self, id: TaskId) -> Result<Option<Record>, StoreError> {
         ask!(self, reads => reads.record(id))
+    }
+
+    /// The tasks whose ids are in this range, the lowest first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the store cannot be read.
+    pub async fn tasks_between(
+        &self,
+        ids: RangeInclusive<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<TaskId>, StoreError> {
+        ask!(self, reads => reads.tasks_between(ids, limit))
     }
 
     /// What is known of the tasks that match, by their newest run, the last

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use homing_protocol::topology::SUSPECT_DELIVERY_LIMIT;
 use homing_protocol::{
-    Envelope, Header, HeaderValue, Identity, QueueName, Reason, Received, Timestamp,
+    Envelope, H_PARKED, Header, HeaderValue, Identity, QueueName, Reason, Received, Timestamp,
 };
 
 /// Returns from which a task is a suspect. A worker that dies raises the count
@@ -50,9 +50,6 @@ const PARKED_PART: u64 = 4;
 
 /// The longest: a task whose right worker is not there costs little by then.
 const PARKED_SECS_MAX: u64 = 60;
-
-/// Carries for how many seconds a task was parked so far.
-const H_PARKED: &str = "homing-parked";
 
 /// Carries the crashes of a task over a publish, which resets the broker's count.
 const H_CRASHES: &str = "homing-crashes";

@@ -22,15 +22,19 @@ pub(super) fn schema(path: &Path) -> Result<Option<u32>, BrokerError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(refuse(error.to_string())),
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let looked = Connection::open_with_flags(path, flags).and_then(|connection| {
-        connection.busy_timeout(file::BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        file::state(&connection)
-    });
+    let looked = read_only(path).and_then(|connection| file::state(&connection));
     looked
         .map_err(|error| refuse(error.to_string()))?
         .map_err(refuse)
+}
+
+/// Opens the file at `path`, to read in it alone.
+pub(super) fn read_only(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(file::BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
 }
 
 /// What an open file runs on.

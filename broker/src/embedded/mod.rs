@@ -14,7 +14,7 @@
 //! | [`file`](mod@file) | opens the file, and says whose turn it is to write |
 //! | [`messages`], [`queues`], [`clients`] | what is in it |
 //! | [`disk`] | waits for the disk |
-//! | [`look`] | says what a file is, and changes nothing |
+//! | [`look`], [`untaken`] | say what a file is, and which kinds wait in it, and change nothing |
 
 mod claim;
 mod clients;
@@ -25,6 +25,7 @@ mod links;
 mod look;
 mod messages;
 mod queues;
+mod untaken;
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use self::claim::Claim;
 use self::engine::{Engine, Order, now_ms};
 use self::links::{Event, Events};
+pub use self::untaken::Untaken;
 use crate::error::BrokerError;
 use crate::{
     About, Broker, Consumer, Depth, Difference, Inbox, Patience, Publisher, Puller, Source, Window,
@@ -86,6 +88,17 @@ impl Embedded {
     /// [`BrokerError::File`]: it is not ours, or newer, or cannot be read.
     pub fn schema(path: &Path) -> Result<Option<u32>, BrokerError> {
         look::schema(path)
+    }
+
+    /// The tasks in the file at `path` that wait for a worker that takes them, in
+    /// `topology`'s namespace, counted by kind: of very many in a queue the oldest.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::File`]: it cannot be read.
+    pub fn untaken(path: &Path, topology: &Topology) -> Result<Vec<Untaken>, BrokerError> {
+        untaken::untaken(path, topology)
     }
 
     fn new(path: Option<PathBuf>, topology: Topology, patience: Patience) -> Self {

@@ -17,6 +17,7 @@
 mod account;
 mod line;
 mod search;
+mod waits;
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -51,6 +52,7 @@ lost        every queue is known to be empty; the rows are named. To know takes
 A row's number is its line in the file, in CSV its place below the names; a
 rejected row has no task. Of tasks outside batches only those are known of which
 something is stored, an attempt or an outcome; others are named by their ids.
+Without a batch or ids it is also said how many tasks wait, a bundle for one.
 
 Exit status: 0 proved, 1 lost, 3 unknown, 4 on the way or open.
 
@@ -145,6 +147,9 @@ pub(crate) async fn run(args: AuditArgs, settings: &Settings) -> Result<Exit, Tr
         .collect();
     Output::new(settings).lines(&lines)?;
     say(&asked, &verdicts, &found, talk);
+    if matches!(asked, Asked::All) {
+        talk.say(waits::told(&args.queues, settings).await);
+    }
     Ok(exit(&verdicts))
 }
 

@@ -14,13 +14,15 @@ use crate::exit::Exit;
 use crate::management::Management;
 use crate::settings::{Link, Setting};
 use crate::trouble::Trouble;
+use crate::waiting;
 
 /// What is not known of a broker that cannot be reached.
-const UNREACHED: [&str; 6] = [
+const UNREACHED: [&str; 7] = [
     "version",
     "topology",
     "permissions",
     "workers",
+    "kinds",
     "dead-letters",
     "quarantine",
 ];
@@ -47,6 +49,8 @@ pub(super) async fn check(
             shape(report, link).await?;
             permissions(report, &url.value, management).await?;
             report.add(&queues::workers(topology, depths))?;
+            let untaken = waiting::look(&url.value, topology);
+            report.add(&queues::kinds(topology, depths, untaken.as_deref()))?;
             report.add(&queues::dead_letters(topology, depths))?;
             report.add(&queues::quarantine(topology, depths))?;
         }

@@ -9,14 +9,17 @@
 //! | `dead` | empty | ok |
 //! | `dead` | something | warning: a collector has to store it |
 //! | `quarantine` | something | warning: collectors died over it |
+//! | of delayed tasks | of the embedded broker, any of tasks: some that no worker takes | warning: they wait for one |
+//! | of delayed tasks | of RabbitMQ: something | unknown: it may be such tasks |
 //! | any | not there, or it does not answer | unknown |
 
-use homing_broker::Depth;
+use homing_broker::{Depth, Untaken};
 use homing_protocol::topology::Topology;
 use homing_protocol::{QueueName, RESULTS_QUEUES_MAX};
 
 use super::finding::Finding;
 use crate::time::grouped;
+use crate::waiting;
 
 /// The queue of this name; without its counts if it was not told of.
 fn depth<'a>(depths: &'a [Depth], name: &str) -> Option<&'a Depth> {
@@ -85,6 +88,32 @@ fn idle(queue: &QueueName, name: &str, ready: Option<u64>) -> Finding {
     )
 }
 
+/// Whether tasks wait for a worker that takes their kind, by what is known of those
+/// that wait.
+pub(super) fn kinds(topology: &Topology, depths: &[Depth], untaken: Option<&[Untaken]>) -> Finding {
+    const CHECK: &str = "kinds";
+    const NONE: &str = "no task waits for a worker that takes its kind";
+    if let Some(untaken) = untaken {
+        return match waiting::told(untaken) {
+            Some(found) => Finding::warning(CHECK, found, waiting::FIX),
+            None => Finding::ok(CHECK, NONE),
+        };
+    }
+    let delays = topology.delays();
+    let delayed: Option<u64> = delays.iter().map(|name| ready(depths, name)).sum();
+    match delayed {
+        None => Finding::unknown(CHECK, "the queues of delayed tasks do not tell"),
+        Some(0) => Finding::ok(CHECK, NONE),
+        Some(tasks) => Finding::unknown(
+            CHECK,
+            format!(
+                "delayed: {}; if for want of a worker that knows their kind, the log of the workers names it",
+                grouped(tasks)
+            ),
+        ),
+    }
+}
+
 /// Whether dead letters wait for a collector.
 pub(super) fn dead_letters(topology: &Topology, depths: &[Depth]) -> Finding {
     const CHECK: &str = "dead-letters";
@@ -149,6 +178,34 @@ mod tests {
             assert_eq!(finding.verdict, Verdict::Warning);
             assert_eq!(finding.fix.as_deref(), Some(fix));
         }
+    }
+
+    #[test]
+    fn tasks_of_a_kind_that_no_worker_knows_are_a_warning_where_that_can_be_known() {
+        let topology = topology();
+        let delays = topology.delays();
+        let delayed = |tasks| -> Vec<_> {
+            let depths = delays.iter().map(|name| Depth {
+                queue: name.clone(),
+                ready: Some(tasks),
+                unacked: None,
+                consumers: Some(0),
+            });
+            depths.collect()
+        };
+        let untaken = [Untaken {
+            kind: "demo.wrods".to_owned(),
+            tasks: 2,
+        }];
+        let verdict = |tasks, waiting| kinds(&topology, &delayed(tasks), waiting).verdict;
+
+        assert_eq!(verdict(0, None), Verdict::Ok);
+        assert_eq!(verdict(1, None), Verdict::Unknown);
+        assert_eq!(verdict(1, Some(&[][..])), Verdict::Ok);
+        assert_eq!(verdict(1, Some(&untaken[..])), Verdict::Warning);
+        let found = kinds(&topology, &[], Some(&untaken)).found;
+        assert!(found.ends_with(": `demo.wrods` 2"), "{found}");
+        assert_eq!(kinds(&topology, &[], None).verdict, Verdict::Unknown);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader, ValidationEr
 use homing_protocol::Schema;
 use serde_json::Value;
 
+use super::watch::Turns;
 use crate::clean::for_terminal;
 
 /// What the schema is called while it is read: a name that relative references can
@@ -35,6 +36,7 @@ pub(crate) struct Check {
     index: SchemaIndex,
     /// How many schemas it is made of, at most.
     parts: usize,
+    turns: Turns,
 }
 
 impl Check {
@@ -62,20 +64,29 @@ impl Check {
             schemas,
             index,
             parts,
+            turns: Turns::default(),
         })
+    }
+
+    /// The beginnings and ends of its checks.
+    pub(crate) fn turns(&self) -> Turns {
+        self.turns.clone()
     }
 
     /// Where a payload, which is JSON, does not match, and how; `None` if it does, or
     /// has what nothing here can hold, such as a number beyond all ranges. To be called
-    /// [`with_room`].
+    /// where there is a stack of [`STACK_BYTES`], and watched: it may have no end.
     pub(crate) fn misfit(&self, payload: &[u8]) -> Option<String> {
         let value: Value = serde_json::from_slice(payload).ok()?;
         // One level of room is for all else.
         if self.parts.saturating_mul(depth(&value) + 1) > STACK_BYTES / PART_BYTES {
             return Some("it is nested too deep to be checked by a schema so large".to_owned());
         }
-        let error = self.schemas.validate(&value, self.index).err()?;
-        Some(told(&error))
+        let check = || {
+            let error = self.schemas.validate(&value, self.index).err()?;
+            Some(told(&error))
+        };
+        self.turns.turn(check)
     }
 }
 
@@ -104,7 +115,7 @@ fn depth(value: &Value) -> usize {
 /// # Errors
 ///
 /// There is no room for that thread.
-pub(crate) fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
         let done = builder.spawn_scoped(scope, work)?.join();
@@ -276,6 +287,25 @@ mod tests {
         // The deepest that is checked.
         let deep = (0..18).fold(json!(1), |within, _| json!([within]));
         assert_eq!(misfit(&schema, &deep), None);
+    }
+
+    #[test]
+    fn a_schema_with_too_many_ways_to_go_is_left_after_a_while() {
+        let twice = |next: usize| {
+            let to = format!("#/$defs/{next}");
+            json!({ "allOf": [{ "$ref": to }, { "$ref": to }] })
+        };
+        let mut defs: serde_json::Map<_, _> = (0..60)
+            .map(|number| (number.to_string(), twice(number + 1)))
+            .collect();
+        defs.insert("60".to_owned(), json!(true));
+        let schema = json!({ "$defs": defs, "$ref": "#/$defs/0" });
+        let check = check(&schema).unwrap_or_else(|error| panic!("{error}"));
+        let (turns, time) = (check.turns(), std::time::Duration::from_millis(100));
+
+        let checked = super::super::in_time(time, turns, move || check.misfit(b"1"));
+
+        assert_eq!(checked.unwrap(), None);
     }
 
     #[test]

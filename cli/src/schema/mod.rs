@@ -1,8 +1,10 @@
 //! `homing schema`: what the payloads of a kind are to match, as its worker says.
 
 mod check;
+mod watch;
 
-pub(crate) use self::check::{Check, STACK_BYTES, with_room};
+pub(crate) use self::check::{Check, STACK_BYTES};
+pub(crate) use self::watch::{CHECK_TIME_MAX, Turns, Watch, in_time};
 
 use std::fs::File;
 use std::io::Read;

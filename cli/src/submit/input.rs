@@ -1,9 +1,9 @@
 //! The file that rows come from, and the form they have there.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead};
 use std::num::NonZeroU64;
 use std::path::Path;
+use std::time::Instant;
 
 use clap::ValueEnum;
 use tokio::sync::mpsc;
@@ -13,9 +13,10 @@ use super::checked::Checked;
 use super::columns::Misfit;
 use super::csv::{Csv, HeaderError};
 use super::ndjson::Lines;
+use super::opened::{Opened, refuse_array};
 use super::rows::{self, Chunk, Form, Row};
 use crate::exit::Exit;
-use crate::schema::{Check, STACK_BYTES};
+use crate::schema::{Check, STACK_BYTES, Turns, Watch};
 use crate::trouble::Trouble;
 use crate::which::quoted;
 
@@ -56,9 +57,9 @@ pub(super) struct Input {
     limit: Option<NonZeroU64>,
     pub(super) whole: Whole,
     pub(super) format: Format,
-    /// Whether it can be gone through more than once.
-    pub(super) is_file: bool,
-    is_checked: bool,
+    opened: Opened,
+    /// Those of its checks, if it is checked as it is read.
+    turns: Option<Turns>,
     /// Of CSV without `--column`, the fields that it gives each task.
     pub(super) fields: Option<String>,
 }
@@ -76,7 +77,15 @@ impl Input {
                 .from("--column")
                 .fix("--format csv if it is CSV"));
         }
-        let (mut reader, bytes) = open(file)?;
+        let opened = Opened::open(file)?;
+        if many.format.is_none() {
+            refuse_array(file, &opened)?;
+        }
+        Self::begin(opened, file, format, many)
+    }
+
+    fn begin(opened: Opened, file: &Path, format: Format, many: &Many) -> Result<Self, Trouble> {
+        let mut reader = opened.reader();
         let mut fields = None;
         let form: Box<dyn Form + Send> = match format {
             Format::Ndjson => Box::new(Lines::default()),
@@ -89,10 +98,10 @@ impl Input {
                 Box::new(csv)
             }
         };
-        let whole = match (many.limit, bytes) {
+        let whole = match (many.limit, &opened) {
             (Some(limit), _) => Whole::Rows(limit.get()),
-            (None, Some(bytes)) => Whole::Bytes(bytes),
-            (None, None) => Whole::Unknown,
+            (None, Opened::Again(_, bytes)) => Whole::Bytes(*bytes),
+            (None, _) => Whole::Unknown,
         };
         Ok(Self {
             reader,
@@ -100,8 +109,8 @@ impl Input {
             limit: many.limit,
             whole,
             format,
-            is_file: bytes.is_some(),
-            is_checked: false,
+            opened,
+            turns: None,
             fields,
         })
     }
@@ -109,9 +118,25 @@ impl Input {
     /// The same rows, but those that do not match rejected.
     pub(super) fn checked(mut self, check: Check) -> Self {
         let form = self.form;
+        self.turns = Some(check.turns());
         self.form = Box::new(Checked { form, check });
-        self.is_checked = true;
         self
+    }
+
+    /// Whether it can be gone through more than once.
+    pub(super) const fn is_file(&self) -> bool {
+        matches!(self.opened, Opened::Again(..))
+    }
+
+    /// The same file from its start.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]: it cannot be read, or has other columns by now.
+    pub(super) fn again(self, file: &Path, many: &Many) -> Result<Self, Trouble> {
+        let begun = self.opened.rewind();
+        begun.map_err(|error| Trouble::file("read", &file.display().to_string(), &error))?;
+        Self::begin(self.opened, file, self.format, many)
     }
 
     /// Goes through all rows at once.
@@ -119,7 +144,7 @@ impl Input {
     /// # Errors
     ///
     /// The file cannot be read.
-    pub(super) fn each(mut self, mut look: impl FnMut(&Row)) -> io::Result<()> {
+    pub(super) fn each(&mut self, mut look: impl FnMut(&Row)) -> io::Result<()> {
         let mut left = self.limit.map_or(u64::MAX, NonZeroU64::get);
         while left > 0 {
             let Some(taken) = self.form.next(&mut self.reader)? else {
@@ -131,31 +156,21 @@ impl Input {
         Ok(())
     }
 
+    /// Watches the checks of what is read.
+    pub(super) fn watch(&self) -> Option<Watch> {
+        let turns = self.turns.clone()?;
+        Some(Watch::new(turns, Instant::now()))
+    }
+
     /// Begins to read.
     pub(super) fn read(self) -> mpsc::Receiver<io::Result<Chunk>> {
         let thread = std::thread::Builder::new();
-        let thread = match self.is_checked {
-            true => thread.stack_size(STACK_BYTES),
-            false => thread,
+        let thread = match self.turns {
+            Some(_) => thread.stack_size(STACK_BYTES),
+            None => thread,
         };
         rows::read(thread, self.reader, self.form, self.limit)
     }
-}
-
-/// The file, and its size if it has one.
-fn open(file: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Trouble> {
-    if file == Path::new("-") {
-        return Ok((Box::new(BufReader::new(io::stdin())), None));
-    }
-    let shown = file.display().to_string();
-    let failed = |error| Trouble::file("read", &shown, &error);
-    let opened = File::open(file).map_err(failed)?;
-    let found = opened.metadata().map_err(failed)?;
-    if found.is_dir() {
-        return Err(failed(io::ErrorKind::IsADirectory.into()));
-    }
-    let bytes = found.is_file().then_some(found.len());
-    Ok((Box::new(BufReader::new(opened)), bytes))
 }
 
 /// What to say of a file that is not read as CSV.
@@ -230,5 +245,48 @@ mod tests {
         ] {
             assert_eq!(Format::of(Path::new(name)), format, "{name}");
         }
+    }
+
+    fn lines(input: &mut Input) -> Vec<String> {
+        let mut lines = Vec::new();
+        let row = |row: &Row| {
+            let payload = row.payload.as_ref().unwrap();
+            lines.push(String::from_utf8(payload.bytes.to_vec()).unwrap());
+        };
+        input.each(row).unwrap();
+        lines
+    }
+
+    #[test]
+    fn what_is_read_again_is_the_same_file_whatever_has_its_name_by_then() {
+        let path = std::env::temp_dir().join(format!("homing-again-{}", std::process::id()));
+        std::fs::write(&path, "1\n2\n").unwrap();
+        let mut input = Input::open(&path, &Many::none()).unwrap();
+
+        let first = lines(&mut input);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "3\n").unwrap();
+        let again = lines(&mut input.again(&path, &Many::none()).unwrap());
+
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((&first, again.len()), (&again, 2));
+    }
+
+    #[test]
+    fn an_array_in_a_file_of_json_is_refused_unless_its_form_is_said() {
+        let path = std::env::temp_dir().join(format!("homing-array-{}.json", std::process::id()));
+        let said = Many {
+            format: Some(Format::Ndjson),
+            ..Many::none()
+        };
+        for (text, refused) in [(" \n[1]\n", true), ("{}\n[1]\n", false), ("", false)] {
+            std::fs::write(&path, text).unwrap();
+
+            let opened = Input::open(&path, &Many::none());
+            assert_eq!(opened.is_err(), refused, "{text:?}");
+            let rows = lines(&mut Input::open(&path, &said).unwrap()).len();
+            assert_eq!(rows, text.trim().lines().count(), "{text:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -7,8 +7,8 @@ mod csv;
 mod input;
 mod journal;
 mod ndjson;
-mod near;
 mod one;
+mod opened;
 mod plan;
 mod progress;
 mod records;
@@ -29,6 +29,7 @@ use homing_protocol::{BatchId, Envelope, QueueName, TaskId, TaskKind, Timestamp}
 use self::columns::Column;
 use self::input::Format;
 use crate::exit::Exit;
+use crate::near;
 use crate::output::Talk;
 use crate::pace::Rate;
 use crate::settings::{Link, Settings};
@@ -66,8 +67,9 @@ and what is stored. With --wait the journal is removed once the store has every
 outcome of the batch. Without, remove it when `homing wait --batch` is done.
 
 What is given is checked by the JSON Schema that a worker of KIND has declared,
-if the store knows one (`homing schema KIND`). Of a FILE with rows that do not
-match nothing is sent; from a pipe they are rejected like rows that are no JSON.
+if the store knows one (`homing schema KIND`). Of a FILE with rows that are no
+JSON, or do not match, nothing is sent: they are told with their lines. With
+--rejects, or from a pipe, they are kept in a file, and the others are sent.
 
 Delayed tasks wait in the broker, to the second, for up to a year; an --at that
 is past is due at once.
@@ -155,7 +157,7 @@ struct Many {
     )]
     bundle: NonZeroU16,
 
-    /// Rows that were not submitted [default: FILE.rejects]
+    /// Send the others, and keep rows that cannot be sent here
     #[arg(long, value_name = "FILE", requires = "rows")]
     rejects: Option<PathBuf>,
 
@@ -249,7 +251,7 @@ pub(crate) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     args.each.say_past(now, talk);
     // Whoever waits for one task is told while it is on its way.
     if args.is_batch() || !args.waiting.wait {
-        near::say(args.kind.as_str(), settings, talk).await;
+        near::say_kind(args.kind.as_str(), settings, talk).await;
     }
     match &args.many.rows {
         Some(rows) => {
@@ -264,6 +266,25 @@ impl SubmitArgs {
     /// Whether it submits rows, and so may take long.
     pub(crate) const fn is_batch(&self) -> bool {
         self.many.rows.is_some()
+    }
+}
+
+#[cfg(test)]
+impl Many {
+    /// No flag is given.
+    const fn none() -> Self {
+        Self {
+            rows: None,
+            format: None,
+            columns: Vec::new(),
+            limit: None,
+            rate: None,
+            batch: None,
+            resume: None,
+            bundle: NonZeroU16::MIN,
+            rejects: None,
+            journal: None,
+        }
     }
 }
 

@@ -4,16 +4,20 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use homing_producer::{Producer, Reply, WaitError, new_task_id};
 use homing_protocol::limit::PAYLOAD_BYTES_MAX;
-use homing_protocol::{Digest, Envelope, Payload, Status, TaskId};
+use homing_protocol::{Digest, Envelope, Payload, Report, Status, TaskId};
 use homing_store::{Record, Store};
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
-use super::{SubmitArgs, broker_trouble, checked, near, submit_trouble};
+use super::{SubmitArgs, broker_trouble, checked, submit_trouble};
+use crate::bar::bar;
 use crate::exit::{Exit, of_several};
+use crate::near;
 use crate::output::{Form, Output, Talk};
 use crate::record_line::RecordLine;
 use crate::settings::{ONE_SHOT_WINDOW, Settings};
@@ -55,21 +59,29 @@ pub(super) async fn run(args: SubmitArgs, settings: &Settings) -> Result<Exit, T
     let reply = producer.send_awaited(envelope, queue, REPLY_TIME_MAX).await;
     let reply = reply.map_err(submit_trouble(&link, &again))?;
     let waiting = outcome(reply, (kind.as_str(), named), settings, &mut output, talk);
-    let waiting = with_hint(waiting, kind.as_str(), talk);
     wait::limited(waiting, args.waiting.timeout, &id.to_string(), talk).await
 }
 
-/// Waits, and after a while says where to look.
-async fn with_hint<T>(waiting: impl Future<Output = T>, kind: &str, talk: Talk) -> T {
+/// Waits, which a terminal shows, and after a while says where to look.
+async fn shown<T>(waiting: impl Future<Output = T>, kind: &str, talk: Talk) -> T {
     let mut waiting = pin!(waiting);
-    tokio::select! {
-        ended = &mut waiting => return ended,
-        () = tokio::time::sleep(HINT_AFTER) => {}
-    }
-    talk.say(format!(
-        "no outcome yet: it runs, or waits for a worker that knows `{kind}`; `homing queues` counts workers"
-    ));
-    waiting.await
+    let bar = bar("waiting  {elapsed}  {msg}", talk);
+    bar.set_message(format!("for the outcome of `{kind}`"));
+    let hint = async {
+        tokio::time::sleep(HINT_AFTER).await;
+        bar.suspend(|| {
+            talk.say(format!(
+                "no outcome yet: it runs, or waits for a worker that knows `{kind}`; `homing queues` counts workers"
+            ));
+        });
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = &mut waiting => ended,
+        never = hint => never,
+    };
+    bar.finish_and_clear();
+    ended
 }
 
 /// How to submit the task again, so that it stays one.
@@ -112,12 +124,36 @@ async fn outcome(
         }
     }
     if let Some(store) = &store
-        && let Some(hint) = near::hint(kind, store).await
+        && let Some(hint) = near::kind_hint(kind, store).await
     {
         talk.say(hint);
     }
+    match shown(first(reply, store.as_ref()), kind, talk).await {
+        First::Stored(record) => answered(&record, output, talk),
+        First::Pushed(report) => {
+            wait::answer(&RecordLine::pushed(&report), report.status, output, talk)?;
+            Ok(exit(report.status))
+        }
+        First::Broken(WaitError::TimedOut { .. } | WaitError::Disconnected) => {
+            talk.say("the link for replies broke; asking the store");
+            let store = settings.open_store().await?;
+            wait::of_tasks(&store, vec![id], false, output, talk).await
+        }
+        First::Broken(error) => Err(Trouble::bug(&error)),
+    }
+}
+
+/// What tells of an outcome first.
+enum First {
+    Stored(Box<Record>),
+    Pushed(Arc<Report>),
+    Broken(WaitError),
+}
+
+async fn first(reply: Reply, store: Option<&Store>) -> First {
+    let id = reply.id();
     let stored = async {
-        match &store {
+        match store {
             // A store that cannot be read says nothing; the worker still may.
             Some(store) => match store.closed(id).await {
                 Ok(record) => record,
@@ -126,24 +162,13 @@ async fn outcome(
             None => std::future::pending().await,
         }
     };
-    let pushed = tokio::select! {
+    tokio::select! {
         biased;
-        pushed = reply.report() => pushed,
-        record = stored => {
-            return answered(&record, output, talk);
-        }
-    };
-    match pushed {
-        Ok(report) => {
-            wait::answer(&RecordLine::pushed(&report), report.status, output, talk)?;
-            Ok(exit(report.status))
-        }
-        Err(WaitError::TimedOut { .. } | WaitError::Disconnected) => {
-            talk.say("the link for replies broke; asking the store");
-            let store = settings.open_store().await?;
-            wait::of_tasks(&store, vec![id], false, output, talk).await
-        }
-        Err(error) => Err(Trouble::bug(&error)),
+        pushed = reply.report() => match pushed {
+            Ok(report) => First::Pushed(report),
+            Err(error) => First::Broken(error),
+        },
+        record = stored => First::Stored(Box::new(record)),
     }
 }
 
@@ -192,16 +217,37 @@ fn payload(given: Option<&str>) -> Result<Payload, Trouble> {
     };
     Payload::json("the payload", &text, PAYLOAD_BYTES_MAX).map_err(|error| {
         let trouble = Trouble::payload(&error, &from);
-        match given.filter(|given| Path::new(given).is_file()) {
-            Some(file) => {
-                let file = quoted(file);
-                trouble.fix(format!(
-                    "the file's content as one payload: @{file}; a task for each line or row: --rows {file}"
-                ))
-            }
+        match given.and_then(|given| meant(given, &text)) {
+            Some(fix) => trouble.fix(fix),
             None => trouble,
         }
     })
+}
+
+/// What was probably meant by a payload that is none, and how to say it.
+fn meant(given: &str, text: &str) -> Option<String> {
+    let (named, rows) = match given.strip_prefix('@') {
+        Some(file) => (true, file),
+        None => (given == "-", given),
+    };
+    let rows = quoted(rows);
+    match named {
+        true if is_rows(text) => Some(format!("a task for each line or row: --rows {rows}")),
+        false if Path::new(given).is_file() => Some(format!(
+            "the file's content as one payload: @{rows}; a task for each line or row: --rows {rows}"
+        )),
+        _ => None,
+    }
+}
+
+/// Whether each of the first lines is a payload, or is no JSON at all as in CSV.
+fn is_rows(text: &str) -> bool {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (Some(first), Some(_second)) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let is_json = |line: &str| serde_json::from_str::<IgnoredAny>(line).is_ok();
+    is_json(first) || !first.trim_start().starts_with(['{', '[', '"'])
 }
 
 /// Reads one byte more than a payload may have, so that one that is too large
@@ -217,4 +263,29 @@ fn read(reader: &mut impl Read, name: &str) -> Result<String, Trouble> {
             .from(name)
             .fix("give JSON")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_were_given_as_one_payload_are_told_from_json_that_is_wrong() {
+        let rows = Some("a task for each line or row: --rows a.ndjson".to_owned());
+        for (text, fix) in [
+            ("{\"n\":1}\n{\"n\":2}\n", rows.clone()),
+            ("path,size\na,1\n", rows.clone()),
+            ("1\n\n2", rows),
+            ("{\n  \"n\": 1,\n}", None),
+            ("[1,\n2", None),
+            ("{\"n\":", None),
+        ] {
+            assert_eq!(meant("@a.ndjson", text), fix, "{text}");
+        }
+        let stdin = meant("-", "1\n2\n");
+        assert_eq!(
+            stdin.as_deref(),
+            Some("a task for each line or row: --rows -")
+        );
+    }
 }

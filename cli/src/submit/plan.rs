@@ -257,24 +257,11 @@ fn beside(rows: &Path, ending: &str, batch: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU16;
-
     use super::*;
 
     #[test]
     fn journal_and_rejects_stand_beside_the_input() {
-        let many = Many {
-            rows: None,
-            format: None,
-            columns: Vec::new(),
-            limit: None,
-            rate: None,
-            batch: None,
-            resume: None,
-            bundle: NonZeroU16::MIN,
-            rejects: None,
-            journal: None,
-        };
+        let many = Many::none();
         let batch: BatchId = Uuid::nil().into();
         let paths = |rows: &str| {
             let (journal, rejects) = (

@@ -18,6 +18,7 @@ use tokio::time::Interval;
 
 use super::SubmitArgs;
 use super::batch::{Ended, failed, journal_file, left_open};
+use super::checked::endless;
 use super::input::Input;
 use super::journal::Journal;
 use super::plan::Plan;
@@ -27,6 +28,7 @@ use super::report::{Counts, Report};
 use super::rows::{Chunk, Row};
 use crate::exit::Exit;
 use crate::pace::Pace;
+use crate::schema::CHECK_TIME_MAX;
 use crate::settings::Link;
 use crate::stop::{LAST_CONFIRMS_TIME, Stop};
 use crate::trouble::Trouble;
@@ -131,12 +133,22 @@ impl<'a> Submission<'a> {
     }
 
     async fn feed(&mut self, input: Input, stop: &mut Stop) -> Result<(), Ended> {
+        let mut watch = input.watch();
+        let mut is_endless = move || {
+            let watch = watch.as_mut();
+            watch.is_some_and(|watch| watch.is_stuck(CHECK_TIME_MAX, Instant::now()))
+        };
         let mut chunks = input.read();
         loop {
             tokio::select! {
                 biased;
                 () = stop.asked() => return Err(Ended::Interrupted),
-                _ = self.journal_period.tick() => self.write_journal()?,
+                _ = self.journal_period.tick() => {
+                    self.write_journal()?;
+                    if is_endless() {
+                        return Err(Ended::Failed(endless()));
+                    }
+                },
                 Some(confirmed) = self.on_their_way.next() => self.note(confirmed)?,
                 chunk = chunks.recv() => match chunk {
                     Some(Ok(chunk)) => self.take(chunk, stop).await?,

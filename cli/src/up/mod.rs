@@ -140,8 +140,8 @@ pub(crate) async fn run(args: UpArgs, settings: &Settings) -> Result<Exit, Troub
         }
     };
     let (worked, collected) = ended;
-    let (worked, collected) = (worked?, collected?);
-    talk.say(format!("stopped; {} stored", collected.stored));
+    let (worked, _collected) = (worked?, collected?);
+    talk.say("stopped; all that was done is stored");
     Ok(wedged(worked))
 }
 
@@ -194,10 +194,8 @@ fn announce(args: &UpArgs, broker: &str, store: &str, talk: Talk) {
         [] => talk.say("worker     none: --demo or --run KIND=COMMAND begins one"),
         kinds => {
             let at_once = args.concurrency;
-            talk.say(format!(
-                "worker     {at_once} tasks at once: {}",
-                kinds.join(" ")
-            ));
+            talk.say(format!("worker     {at_once} tasks at once"));
+            talk.say(format!("kinds      {}", kinds.join(" ")));
         }
     }
     let (kind, payload) = match kinds.first() {

@@ -1,5 +1,7 @@
 //! What is known of tasks.
 
+use std::ops::RangeInclusive;
+
 use homing_protocol::TaskId;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -67,6 +69,18 @@ pub(crate) async fn record(db: &Session, id: TaskId) -> Answer<Option<Record>> {
     );
     let found = db.query_opt(&sql, &[&id.as_uuid()]).await?;
     found.as_ref().map(to_record).transpose()
+}
+
+/// The tasks with ids in this range, the lowest first.
+pub(crate) async fn between(
+    db: &Session,
+    ids: &RangeInclusive<TaskId>,
+    limit: u32,
+) -> Answer<Vec<TaskId>> {
+    let sql = "SELECT DISTINCT task FROM tasks WHERE task BETWEEN $1 AND $2 ORDER BY task LIMIT $3";
+    let (first, last) = (ids.start().as_uuid(), ids.end().as_uuid());
+    let rows = db.query(sql, &[&first, &last, &i64::from(limit)]).await?;
+    rows.iter().map(|row| Columns::new(row, 0).task()).collect()
 }
 
 /// All that is stored of a task.

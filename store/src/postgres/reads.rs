@@ -1,5 +1,6 @@
 //! Reads, over a few connections that are opened when they are needed.
 
+use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -95,6 +96,14 @@ impl Reads {
 
     pub(crate) async fn record(&self, id: TaskId) -> Result<Option<Record>, StoreError> {
         read!(self, db => query::record(db, id))
+    }
+
+    pub(crate) async fn tasks_between(
+        &self,
+        ids: RangeInclusive<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<TaskId>, StoreError> {
+        read!(self, db => query::between(db, &ids, limit))
     }
 
     pub(crate) async fn list(

@@ -1,5 +1,7 @@
 //! What is known of tasks.
 
+use std::ops::RangeInclusive;
+
 use homing_protocol::{TaskId, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
@@ -53,6 +55,19 @@ pub(crate) fn record(db: &Connection, id: TaskId) -> Answer<Option<Record>> {
     let mut statement = db.prepare_cached(&sql)?;
     let found = statement.query_row([id.as_bytes()], to_record).optional();
     Ok(found?)
+}
+
+/// The tasks with ids in this range, the lowest first.
+pub(crate) fn between(
+    db: &Connection,
+    ids: &RangeInclusive<TaskId>,
+    limit: u32,
+) -> Answer<Vec<TaskId>> {
+    let sql = "SELECT DISTINCT task FROM tasks WHERE task BETWEEN ?1 AND ?2 ORDER BY task LIMIT ?3";
+    let mut statement = db.prepare_cached(sql)?;
+    let range = (ids.start().as_bytes(), ids.end().as_bytes(), limit);
+    let tasks = statement.query_map(range, |row| columns::task(row, 0))?;
+    Ok(tasks.collect::<Result<_, _>>()?)
 }
 
 /// All that is stored of a task.

@@ -1,5 +1,6 @@
 //! Reads, each off the async threads and in one read transaction.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use homing_protocol::{BatchId, KindRecord, TaskId};
@@ -33,6 +34,14 @@ impl Reads {
 
     pub(crate) async fn record(&self, id: TaskId) -> Result<Option<Record>, StoreError> {
         self.0.run(move |db| query::record(db, id)).await
+    }
+
+    pub(crate) async fn tasks_between(
+        &self,
+        ids: RangeInclusive<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<TaskId>, StoreError> {
+        self.0.run(move |db| query::between(db, &ids, limit)).await
     }
 
     pub(crate) async fn list(

@@ -8,6 +8,7 @@ use crate::fixture::{Fixture, On, at, report, task, write};
 crate::fixture::claims! {
     every_field_of_a_report_is_read_as_it_was_written,
     the_last_stored_is_listed_first,
+    tasks_are_found_by_a_range_of_ids_each_once_and_in_order,
     a_filter_keeps_what_matches_all_of_it,
     who_waits_for_a_task_gets_its_outcome_once_it_is_stored,
     an_outcome_of_another_type_is_an_error_that_names_the_task,
@@ -65,6 +66,24 @@ async fn the_last_stored_is_listed_first(on: On) {
 
     let tasks: Vec<_> = records.iter().map(|record| record.report.task).collect();
     assert_eq!(tasks, [1, 3].map(task));
+}
+
+async fn tasks_are_found_by_a_range_of_ids_each_once_and_in_order(on: On) {
+    let fixture = Fixture::new(on);
+    let mut again = report(3, Status::Succeeded);
+    again.run = again.run.next();
+    let mut reports: Vec<_> = [4, 3, 2, 1].map(|n| report(n, Status::Failed)).into();
+    reports.push(again);
+    write(&mut fixture.writer(), &reports);
+    let store = fixture.store().await;
+
+    let found = store.tasks_between(task(2)..=task(3), 10).await.unwrap();
+    let first = store.tasks_between(task(0)..=task(9), 1).await.unwrap();
+
+    assert_eq!(found, [task(2), task(3)]);
+    assert_eq!(first, [task(1)]);
+    let none = store.tasks_between(task(5)..=task(9), 10).await.unwrap();
+    assert_eq!(none, []);
 }
 
 async fn a_filter_keeps_what_matches_all_of_it(on: On) {

@@ -75,6 +75,7 @@ async fn rejected_rows_are_kept_and_a_corrected_file_goes_on_where_it_stopped() 
     let world = &pipeline.world;
     let rows = world.dir.join("rows.ndjson");
     let submit = ["submit", "test.echo", "--rows", "rows.ndjson", "--json"];
+    let submit = [&submit[..], &["--rejects", "rows.ndjson.rejects"]].concat();
 
     std::fs::write(&rows, "{\"n\":1}\n{\"n\":\n{\"n\":3}\n").unwrap();
     let first = coded(world.homing(&submit).await, 3).json().remove(0);
@@ -106,6 +107,20 @@ async fn rejected_rows_are_kept_and_a_corrected_file_goes_on_where_it_stopped() 
 }
 
 #[tokio::test]
+async fn of_a_file_with_a_row_that_is_no_json_nothing_is_sent() {
+    let world = World::start().await;
+    std::fs::write(world.dir.join("rows.ndjson"), "{\"n\":1}\n{\"n\":\n").unwrap();
+
+    let refused = world
+        .homing(&["submit", "test.echo", "--rows", "rows.ndjson"])
+        .await;
+
+    let refused = coded(refused, 2);
+    assert!(refused.stderr.contains("line 2 "), "{refused:?}");
+    assert_eq!(world.waiting().await, []);
+}
+
+#[tokio::test]
 async fn a_label_in_use_is_refused() {
     let pipeline = pipeline().await;
     let world = &pipeline.world;
@@ -122,6 +137,52 @@ async fn a_label_in_use_is_refused() {
         second.stderr.contains("batch `night` is there already"),
         "{second:?}"
     );
+}
+
+#[tokio::test]
+async fn a_task_is_found_by_the_first_digits_of_its_id() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let id = pipeline.submit(Echo { n: 1 }).await;
+    pipeline.closed(id).await;
+    let digits = &id.to_string()[..8];
+
+    let shown = coded(world.homing(&["show", digits, "--json"]).await, 0);
+    let waited = coded(world.homing(&["wait", digits]).await, 0);
+    let none = coded(world.homing(&["show", "00000000"]).await, 5);
+
+    assert_eq!(texts(&shown.json(), "id"), [id.to_string()]);
+    assert_eq!(waited.stdout, "1\n");
+    assert!(none.stderr.contains("begins with 00000000"), "{none:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_there_is_waited_for_with_a_word_and_the_name_of_one_that_is() {
+    let pipeline = pipeline().await;
+    let world = &pipeline.world;
+    let submit = [
+        "submit",
+        "test.echo",
+        "--rows",
+        "-",
+        "--batch",
+        "night-42",
+        "--wait",
+    ];
+    coded(world.homing_with(&submit, "{\"n\":1}\n").await, 0);
+
+    let wait = ["wait", "--timeout", "1ms", "--batch", "nigth-42"];
+    let waited = coded(world.homing(&wait).await, 4);
+    let audited = coded(world.homing(&["audit", "--batch", "nigth-42"]).await, 5);
+
+    for said in [&waited, &audited] {
+        assert!(
+            said.stderr
+                .contains("nothing is stored of batch `nigth-42`"),
+            "{said:?}"
+        );
+        assert!(said.stderr.contains("night-42"), "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn a_corrected_csv_file_goes_on_where_it_stopped_although_its_lines_moved(
         world,
         "\u{feff}Name,Number\r\n\"a\r\na\",1\r\nb,two\r\nc\r\nd,4\r\n",
     );
-    let first = answer(&submit(world, &[]).await, 3);
+    let first = answer(&submit(world, &["--rejects", "rows.csv.rejects"]).await, 3);
     let rejects = std::fs::read_to_string(world.dir.join("rows.csv.rejects")).unwrap();
     write(world, "Name,Number\na,1\nb,2\nc,3\nd,4\n");
     let batch = first["batch"].as_str().unwrap();

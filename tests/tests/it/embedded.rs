@@ -136,7 +136,7 @@ async fn an_audit_sees_at_once_what_waits_is_held_or_is_lost() {
 #[tokio::test]
 async fn a_file_that_is_deleted_under_a_process_ends_it_with_a_word() {
     let world = World::start_at("sqlite:").await;
-    let mut up = world.start_program_with("up", HOMING, &["up", "--demo"], &NOTHING);
+    let mut up = world.start_program_with("up", HOMING, &["up", "--demo", "-v"], &NOTHING);
     up.says("takes demo.").await;
 
     std::fs::remove_file(world.dir.join("homing-queue.db")).unwrap();
@@ -455,7 +455,7 @@ async fn alone(world: &World, name: &str, arguments: &[&str]) -> (i32, String) {
 async fn up_runs_what_is_submitted_in_its_folder_and_keeps_it_when_it_is_killed() {
     let world = World::start_at("sqlite:").await;
     std::fs::write(world.gate("poem.txt"), "roses are red\n").unwrap();
-    let up = ["up", "--demo"];
+    let up = ["up", "--demo", "-v"];
     let start = async |name: &str| {
         let up = world.start_program_with(name, HOMING, &up, &NOTHING);
         up.says("collecting from").await;
@@ -488,9 +488,96 @@ async fn up_runs_what_is_submitted_in_its_folder_and_keeps_it_when_it_is_killed(
 }
 
 #[tokio::test]
+async fn up_says_what_a_person_wants_to_know_and_writes_no_log() {
+    let world = World::start_at("sqlite:").await;
+    let as_it_is = [&NOTHING[..], &[("HOMING_LOG", "")]].concat();
+    let up = world.start_program_with("up", HOMING, &["up", "--demo"], &as_it_is);
+    up.says("In a second terminal").await;
+    let task = ["submit", "demo.echo", "7", "--wait"];
+    assert_eq!(alone(&world, "submit", &task).await.0, 0);
+
+    up.term();
+    up.says("stopped; all that was done is stored").await;
+
+    let said = up.stderr();
+    assert!(!said.contains(" INFO "), "{said}");
+    assert_eq!(said.matches("stopp").count(), 2, "{said}");
+}
+
+#[tokio::test]
+async fn tasks_that_wait_where_no_worker_is_are_named_with_their_kind() {
+    let world = World::start_at("sqlite:").await;
+    let up = world.start_program_with("up", HOMING, &["up", "-v"], &NOTHING);
+    up.says("collecting from").await;
+
+    assert_eq!(alone(&world, "submit", &["submit", "a.b", "1"]).await.0, 0);
+    let (_, listed) = alone(&world, "list", &["list"]).await;
+
+    assert!(listed.contains("wait"), "{listed}");
+    assert!(listed.contains("`a.b` 1"), "{listed}");
+    assert_eq!(up.stop().await, 0);
+}
+
+/// A worker that knows none of them has put them off.
+#[tokio::test]
+async fn tasks_of_a_kind_that_no_worker_knows_are_named_and_end_with_an_outcome_each() {
+    let world = World::start_at("sqlite:").await;
+    let up = world.start_program_with("up", HOMING, &["up", "--demo", "-v"], &NOTHING);
+    up.says("takes demo.").await;
+    let declared = async || {
+        let schema = alone(&world, "schema", &["schema", "demo.words"]).await;
+        (schema.0 == 0).then_some(())
+    };
+    eventually("demo.words is declared", declared).await;
+
+    let (code, said) = alone(&world, "submit", &["submit", "demo.wrods", "1"]).await;
+    assert!(
+        code == 0 && said.contains("is `demo.words` meant"),
+        "{said}"
+    );
+    let id = said.lines().next().unwrap().to_owned();
+    for (name, verb, told) in [
+        ("doctor", &["doctor"][..], "`demo.wrods` 1"),
+        ("queues", &["queues"], "`demo.wrods` 1"),
+        ("list", &["list"], "`demo.wrods` 1"),
+        ("audit", &["audit"], "tasks waiting: 1"),
+    ] {
+        let look = async || {
+            alone(&world, name, verb)
+                .await
+                .1
+                .contains(told)
+                .then_some(())
+        };
+        eventually(&format!("{name} tells"), look).await;
+    }
+    let (_, others) = alone(&world, "others", &["list", "--kind", "demo.echo"]).await;
+    assert!(!others.contains("demo.wrods"), "{others}");
+
+    let ends = [
+        "worker",
+        "--unknown-grace",
+        "24h",
+        "--run",
+        "demo.wrods=exit 65",
+    ];
+    let worker = world.start_program_with("worker", HOMING, &ends, &NOTHING);
+    assert_eq!(alone(&world, "failed", &["wait", &id]).await.0, 1);
+    let meant = ["--kind", "demo.wrods", "--as-kind", "demo.echo"];
+    let replay = [&["replay"][..], &meant].concat();
+    assert_eq!(alone(&world, "replay", &replay).await.0, 0);
+    let (code, said) = alone(&world, "succeeded", &["wait", &id]).await;
+
+    assert!(code == 0 && said.starts_with("1\n"), "{said}");
+    let (_, queues) = alone(&world, "none", &["queues"]).await;
+    assert!(!queues.contains("demo.wrods"), "{queues}");
+    assert_eq!((worker.stop().await, up.stop().await), (0, 0));
+}
+
+#[tokio::test]
 async fn a_second_up_in_a_folder_is_refused() {
     let world = World::start_at("sqlite:").await;
-    let up = world.start_program_with("up", HOMING, &["up"], &NOTHING);
+    let up = world.start_program_with("up", HOMING, &["up", "-v"], &NOTHING);
     up.says("collecting from").await;
 
     let (code, said) = alone(&world, "second", &["up"]).await;
@@ -503,7 +590,7 @@ async fn a_second_up_in_a_folder_is_refused() {
 #[tokio::test]
 async fn up_that_is_told_twice_to_stop_ends_at_once_with_130() {
     let world = World::start_at("sqlite:").await;
-    let mut up = world.start_program_with("up", HOMING, &["up", "--demo"], &NOTHING);
+    let mut up = world.start_program_with("up", HOMING, &["up", "--demo", "-v"], &NOTHING);
     up.says("takes demo.").await;
     let long = ["submit", "demo.sleep", r#"{"ms":60000}"#];
     assert_eq!(alone(&world, "submit", &long).await.0, 0);

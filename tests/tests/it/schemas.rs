@@ -52,7 +52,7 @@ async fn what_does_not_match_what_its_worker_declared_is_refused_before_anything
     assert!(one.stderr.starts_with(text), "{one:?}");
     assert!(one.stderr.contains("--unchecked"), "{one:?}");
     assert_eq!((file.code, &*file.stdout), (2, ""), "{file:?}");
-    let text = "error: 2 rows do not match `test.same`, and nothing is sent of rows.ndjson\n\
+    let text = "error: 2 rows are no payloads of `test.same`, and nothing is sent of rows.ndjson\n\
                 \x20 line 2        /n: want integer, but got string\n\
                 \x20 line 3        missing properties 'n'\n";
     assert!(file.stderr.starts_with(text), "{file:?}");

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use homing::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Counts what is in a text file. Its fields are the payload.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 pub struct Count {
     /// The file, which has to be there for the worker.
     pub path: PathBuf,

@@ -17,6 +17,8 @@ async fn main() -> anyhow::Result<ExitCode> {
         handles.push((file, producer.submit(Count { path }).await?));
     }
 
+    let tasks = handles.len();
+    eprintln!("submitted: {tasks}; waiting for outcomes (make worker, if none runs)");
     let mut code = ExitCode::SUCCESS;
     for (file, handle) in &handles {
         match handle.outcome().await?.result {
