@@ -187,43 +187,44 @@ impl Engine {
     /// Publishes outcomes: as one message; each alone, if this broker takes no
     /// message as large; without what makes it large, if it does not take that.
     async fn publish(self: Arc<Self>, bundle: Vec<Held>) {
-        let parts = bundle.into_iter().map(|held| (held.settled, held.room));
-        let (bundle, _rooms): (Vec<_>, Vec<_>) = parts.unzip();
         let mut bundles = vec![bundle];
         while let Some(bundle) = bundles.pop() {
             let Some((error, mut back)) = self.publish_together(bundle).await else {
                 continue;
             };
             if let [alone] = back.as_mut_slice() {
-                if is_bare(&alone.report) {
+                let report = &mut alone.settled.report;
+                if is_bare(report) {
                     tracing::error!(%error, "an outcome fits no message; its task goes back");
                     continue;
                 }
-                alone.report = shrunk(&alone.report, &error);
+                *report = shrunk(report, &error);
             }
-            bundles.extend(back.into_iter().map(|settled| vec![settled]));
+            bundles.extend(back.into_iter().map(|held| vec![held]));
         }
     }
 
     /// Publishes outcomes as one message; then, confirmed, tells who waits for
     /// them and acks their tasks. Gives them back if it is too large.
-    async fn publish_together(
-        &self,
-        bundle: Vec<Box<Settled>>,
-    ) -> Option<(PublishError, Vec<Box<Settled>>)> {
+    async fn publish_together(&self, bundle: Vec<Held>) -> Option<(PublishError, Vec<Held>)> {
         let mut reports = Vec::with_capacity(bundle.len());
-        let (mut tokens, mut reply_tos) = (Vec::new(), Vec::new());
-        for settled in bundle {
+        let (mut tokens, mut others) = (Vec::new(), Vec::new());
+        for Held {
+            settled,
+            bytes,
+            room,
+        } in bundle
+        {
             reports.push(settled.report);
             tokens.push(settled.token);
-            reply_tos.push(settled.reply_to);
+            others.push((settled.reply_to, bytes, room));
         }
         let messages = || vec![report_message(&reports, self.outbox.destination())];
         crash_point(Point::WorkerBeforeOutcome);
         match self.publishing.replace(tokens, messages).await {
             Ok(replaced) => {
                 crash_point(Point::WorkerOutcomeConfirmed);
-                for (reply_to, report) in reply_tos.into_iter().zip(&reports) {
+                for ((reply_to, ..), report) in others.into_iter().zip(&reports) {
                     self.replies.tell(reply_to, report);
                 }
                 replaced.ack();
@@ -232,13 +233,15 @@ impl Engine {
                 None
             }
             Err(Unpublished::TooLarge(error, tokens)) => {
-                let parts = reports.into_iter().zip(tokens).zip(reply_tos);
-                let back = parts.map(|((report, token), reply_to)| {
-                    Box::new(Settled {
+                let parts = reports.into_iter().zip(tokens).zip(others);
+                let back = parts.map(|((report, token), (reply_to, bytes, room))| Held {
+                    settled: Box::new(Settled {
                         report,
                         token,
                         reply_to,
-                    })
+                    }),
+                    bytes,
+                    room,
                 });
                 Some((error, back.collect()))
             }
