@@ -38,7 +38,7 @@ test: binaries ## Pass all tests, on private servers or AMQP_URL (RABBITMQ=4.3: 
 	@scripts/setup postgres
 	@if [[ -n "$${RABBITMQ:-}" ]]; then \
 		scripts/setup rabbitmq "$$RABBITMQ"; \
-		$(POSTGRES) scripts/node run "$$(mktemp -d)" cargo nextest run --package homing-tests --locked $(FAULTS) $(ARGS); \
+		$(POSTGRES) scripts/node run "$$(mktemp -d)" cargo nextest run --profile rabbitmq --package homing-tests --locked $(FAULTS) $(ARGS); \
 		exit; \
 	elif [[ -n "$${AMQP_URL:-}" ]]; then \
 		HOMING_TEST_BROKER="$$AMQP_URL" $(POSTGRES) cargo nextest run --workspace --locked $(FAULTS) $(ARGS); \

@@ -44,6 +44,7 @@ outcome was back at the producer, STORED until it could be read in the store.
 Examples:
   homing bench
   homing bench --tasks 200000 --svg bench.svg
+  homing bench --broker memory:
   homing bench --store postgres://homing@localhost/homing_bench --json";
 
 /// Tasks per second and latency on this broker and this store
@@ -101,7 +102,7 @@ pub(crate) async fn run(args: BenchArgs, settings: &Settings) -> Result<Exit, Tr
     }
     let mut stop = Stop::new()?;
     let talk = Talk::new(settings);
-    let space = Space::make("bench", Some(settings.broker_url()?), settings).await?;
+    let space = Space::make("bench", Some(settings.own_broker_url()?), settings).await?;
     talk.say(format!("bench      {} -> {}", space.place(), space.store()));
     let mut services = Services::start(&space, args.concurrency);
     let measured = tokio::select! {

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
 
-use homing_broker::{BrokerError, BrokerUrl, Claim};
+use homing_broker::{BrokerError, BrokerUrl, Claim, UrlError};
 use homing_protocol::{NameError, Namespace};
 use homing_store::StoreUrl;
 
@@ -59,12 +59,29 @@ impl Settings {
     ///
     /// [`Trouble`] if its URL is none.
     pub(crate) fn named_broker(&self) -> Result<Option<Setting<BrokerUrl>>, Trouble> {
+        self.named_broker_by(BrokerUrl::shared)
+    }
+
+    /// Where the broker is, for a verb that is all that uses it: it may be in memory.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`broker_url`](Self::broker_url).
+    pub(crate) fn own_broker_url(&self) -> Result<Setting<BrokerUrl>, Trouble> {
+        let named = self.named_broker_by(str::parse)?;
+        named.map_or_else(|| self.broker_url(), Ok)
+    }
+
+    fn named_broker_by(
+        &self,
+        read: impl Fn(&str) -> Result<BrokerUrl, UrlError>,
+    ) -> Result<Option<Setting<BrokerUrl>>, Trouble> {
         let Some((origin, text)) = self.broker_named()? else {
             return Ok(None);
         };
         // The text itself is not shown: it may hold a password where one
         // cannot tell.
-        let url = BrokerUrl::shared(&text)
+        let url = read(&text)
             .map_err(|error| Trouble::broker(&BrokerError::from(error)).from(bare(&origin)))?;
         Ok(Some(Setting::typed(&origin, url)))
     }

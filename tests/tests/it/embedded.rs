@@ -575,6 +575,26 @@ async fn tasks_of_a_kind_that_no_worker_knows_are_named_and_end_with_an_outcome_
 }
 
 #[tokio::test]
+async fn bench_alone_measures_a_broker_in_memory() {
+    let world = World::start_at("sqlite:").await;
+    let load = ["--tasks", "100", "--lone", "4", "--json"];
+    let bench = [&["bench", "--broker", "memory:"][..], &load].concat();
+
+    let (code, said) = alone(&world, "bench", &bench).await;
+    let (refused, why) = alone(&world, "queues", &["queues", "--broker", "memory:"]).await;
+
+    assert_eq!(code, 0, "{said}");
+    let lines = said
+        .lines()
+        .filter(|line| line.contains("\"stored_per_sec\""));
+    assert_eq!(lines.count(), 4, "{said}");
+    assert!(
+        refused == 78 && why.contains("of one process alone"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
 async fn a_second_up_in_a_folder_is_refused() {
     let world = World::start_at("sqlite:").await;
     let up = world.start_program_with("up", HOMING, &["up", "-v"], &NOTHING);
