@@ -45,6 +45,8 @@ pub(super) enum Ahead {
     To(Key, i64),
     /// And nobody needs it any more.
     Done,
+    /// And it was given back.
+    Returned,
 }
 
 /// What happens to an engine.

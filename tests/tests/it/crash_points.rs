@@ -118,8 +118,11 @@ fn rows(scene: Scene) -> Vec<Row> {
         Retry => rows.push(Row::of(&Flaky { failures: 1 }, ok, 2)),
         Dead => rows.push(Row::of(&Unknown { n: 1 }, Fate::Unknown, 0)),
         Split => {
-            // Nothing else is on its way while they are.
-            rows = (0..4).map(|_| Row::of(&Sleep { ms: 300 }, ok, 1)).collect();
+            // Nothing else is on its way while they are, and they run for long enough
+            // to see the process die.
+            rows = (0..4)
+                .map(|_| Row::of(&Sleep { ms: 1_000 }, ok, 1))
+                .collect();
             rows.iter_mut().for_each(|row| row.bundled = true);
         }
     }

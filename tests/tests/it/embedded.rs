@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use homing_broker::{
-    Broker, BrokerUrl, Confirmed, Consumer, Depth, Embedded, Patience, PublishError, Publisher,
-    Source, Token, Window, connect,
+    Broker, BrokerUrl, Confirmed, Consumer, Delivery, Depth, Embedded, Patience, PublishError,
+    Publisher, Source, Token, Window, connect,
 };
 use homing_protocol::topology::Topology;
 use homing_protocol::{Destination, Message, Namespace, Properties, QueueName, Status};
@@ -198,18 +198,25 @@ impl OneProcess {
         let proof = publisher.publish(task(0)).await.unwrap().await.unwrap();
         consumer.recv().await.unwrap().token.ack(&proof);
         let clients = world.dir.join("homing-queue.db-clients");
-        Self {
+        let one = Self {
             turn: File::open(clients.join("turn")).unwrap(),
             world,
             broker,
             publisher,
             consumer,
             proof,
-        }
+        };
+        // Nothing else is to be written.
+        one.is_empty().await;
+        one
+    }
+
+    async fn delivery(&mut self) -> Delivery {
+        self.consumer.recv().await.unwrap()
     }
 
     async fn next(&mut self) -> (u64, Token) {
-        let delivery = self.consumer.recv().await.unwrap();
+        let delivery = self.delivery().await;
         let number = String::from_utf8(delivery.received.body.to_vec()).unwrap();
         (number.parse().unwrap(), delivery.token)
     }
@@ -244,12 +251,15 @@ async fn what_is_handed_out_before_it_is_written_and_given_back_is_confirmed_and
     assert_eq!(number, 1);
     assert!((&mut confirm).now_or_never().is_none());
     drop(token);
+    // By then it was tried to write, and what was given back has been heard of.
+    assert!(one.broker.depths().await.is_err());
     one.turn.unlock().unwrap();
 
     confirm.await.unwrap();
-    let (number, token) = one.next().await;
-    assert_eq!(number, 1);
-    token.ack(&one.proof);
+    let again = one.delivery().await;
+    assert_eq!(again.received.body, "1");
+    assert!(again.received.redelivered);
+    again.token.ack(&one.proof);
     one.is_empty().await;
 }
 
@@ -313,6 +323,32 @@ async fn what_is_handed_out_when_its_queue_is_made_anew_comes_again_by_that_one(
 }
 
 #[tokio::test]
+async fn what_is_handed_out_when_the_queue_of_another_consumer_goes_comes_once() {
+    let mut one = OneProcess::start(Window::DEFAULT).await;
+    let dead = one.broker.consumer(Source::Dead, NonZeroU16::MIN).await;
+    let _dead = dead.unwrap();
+
+    let file = rusqlite::Connection::open(one.world.dir.join("homing-queue.db")).unwrap();
+    let gone = "BEGIN IMMEDIATE;
+        DELETE FROM consumer WHERE queue = (SELECT id FROM queue WHERE name LIKE '%dead');
+        DELETE FROM queue WHERE name LIKE '%dead';
+        UPDATE edition SET number = number + 1;
+        COMMIT";
+    file.execute_batch(gone).unwrap();
+    let confirm = one.publisher.publish(task(1)).await.unwrap();
+    let (first, token) = one.next().await;
+    confirm.await.unwrap();
+    one.publisher.publish(task(2)).await.unwrap().await.unwrap();
+    let (second, again) = one.next().await;
+
+    assert_eq!((first, second), (1, 2));
+    token.ack(&one.proof);
+    again.ack(&one.proof);
+    one.broker.apply().await.unwrap();
+    one.is_empty().await;
+}
+
+#[tokio::test]
 async fn what_is_handed_out_when_its_queue_is_gone_may_have_been_done_and_is_told_so() {
     let mut one = OneProcess::start(Window::DEFAULT).await;
 
@@ -371,6 +407,40 @@ async fn what_waits_comes_before_what_is_published_later() {
         confirm.await.unwrap();
     }
     held.token.ack(&proof);
+}
+
+#[tokio::test]
+async fn what_came_back_comes_before_what_is_published_later() {
+    let broker = Embedded::in_memory(Topology::new(Namespace::default(), []));
+    broker.apply().await.unwrap();
+    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
+    let source = Source::Tasks(QueueName::tasks());
+    let prefetch = NonZeroU16::new(2).unwrap();
+    let mut consumer = broker.consumer(source, prefetch).await.unwrap();
+    publisher.publish(task(0)).await.unwrap().await.unwrap();
+    let proof = publisher.publish(task(1)).await.unwrap().await.unwrap();
+    let first = consumer.recv().await.unwrap();
+    let second = consumer.recv().await.unwrap();
+    consumer.set_prefetch().to(NonZeroU16::MIN);
+
+    // Waits, since there is room for the other alone.
+    drop(first);
+    let waits = async || {
+        let depths = broker.depths().await.unwrap();
+        let mut ready = depths.iter().filter_map(|depth| depth.ready);
+        ready.any(|ready| ready == 1).then_some(())
+    };
+    eventually("it waits", waits).await;
+    second.token.ack(&proof);
+    let confirm = publisher.publish(task(2)).await.unwrap();
+
+    let next = consumer.recv().await.unwrap();
+    assert_eq!(next.received.body, "0");
+    next.token.ack(&proof);
+    let last = consumer.recv().await.unwrap();
+    assert_eq!(last.received.body, "2");
+    last.token.ack(&proof);
+    confirm.await.unwrap();
 }
 
 /// What two consumers of a broker in memory get when they and a publisher do what

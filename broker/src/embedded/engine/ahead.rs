@@ -75,7 +75,7 @@ pub(super) fn answered_ahead(incoming: &mut [Incoming], tag: i64, answer: Answer
     if let Some(incoming) = incoming.iter_mut().find(|incoming| handed(incoming.ahead)) {
         incoming.ahead = match answer {
             Answer::Ack => Ahead::Done,
-            Answer::Requeue => Ahead::No,
+            Answer::Requeue => Ahead::Returned,
         };
     }
 }

@@ -385,7 +385,7 @@ impl Engine {
         }
         let messages = Messages(file);
         for reader in self.readers.values() {
-            let changed = reader.load().0 != reader.written.0;
+            let changed = reader.load() != reader.written;
             if changed || reader.is_done() || reader.wants_to_know() {
                 return Ok(true);
             }

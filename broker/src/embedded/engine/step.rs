@@ -101,9 +101,9 @@ impl Step<'_> {
         }
         self.effects.next_due = messages.next_due()?;
         let client = self.client.unwrap_or(0);
-        for (queue, is_ours) in &mut self.effects.ours {
-            *is_ours &= !self.effects.filled.contains(queue);
-        }
+        // Also where nothing was published: what came back, or was due, may wait.
+        let filled = self.effects.filled.iter().map(|queue| (*queue, false));
+        self.effects.ours.extend(filled);
         for queue in std::mem::take(&mut self.effects.filled) {
             clients::ports(file, queue, client, &mut self.effects.ports)?;
         }
@@ -240,7 +240,12 @@ impl Step<'_> {
             true => self.readers,
             false => &none,
         };
-        let mut takers = Takers::new(readers, self.client.unwrap_or(0));
+        let stay = self.readers.values().filter(|reader| {
+            let moved = &self.effects.moved;
+            !reader.gone && moved.iter().all(|(key, _)| *key != reader.key)
+        });
+        let stay = stay.map(|reader| (reader.key, reader)).collect();
+        let mut takers = Takers::new(readers, stay, self.client.unwrap_or(0));
         for incoming in self.incoming {
             crash_point(Point::LinkBeforeWrite);
             let way = self.way(messages, &mut takers, incoming)?;
@@ -282,6 +287,12 @@ impl Step<'_> {
         let Some(queue) = leads else {
             return Ok(Way::None);
         };
+        if incoming.ahead == Ahead::Returned {
+            let id = self.add(messages, message, exchange, routing_key, Vec::new())?;
+            messages.returned(id, 0)?;
+            self.fill(messages, id, queue)?;
+            return Ok(Way::Kept);
+        }
         let taker = match takers.ahead(messages, queue, incoming.ahead)? {
             Some(reader) => Some(reader),
             None => takers.next(messages, queue, message)?,
@@ -295,7 +306,7 @@ impl Step<'_> {
             self.fill(messages, id, queue)?;
             return Ok(Way::Kept);
         };
-        messages.lease(id, queue, reader.consumer)?;
+        messages.lease(id, reader.queue, reader.consumer)?;
         Ok(match incoming.ahead {
             Ahead::To(key, tag) if key == reader.key => Way::LeasedAhead(key, tag, id),
             _ => Way::Leased(reader.key, id),

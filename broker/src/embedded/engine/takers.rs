@@ -18,6 +18,8 @@ pub(super) fn carried(message: &Message) -> u32 {
 /// The readers of this process that may take what comes.
 pub(super) struct Takers<'a> {
     readers: &'a BTreeMap<Key, Reader>,
+    /// Those that keep what they had ahead: they do not begin anew.
+    stay: BTreeMap<Key, &'a Reader>,
     by_queue: HashMap<i64, Found>,
     client: i64,
 }
@@ -31,9 +33,14 @@ struct Found {
 }
 
 impl<'a> Takers<'a> {
-    pub(super) fn new(readers: &'a BTreeMap<Key, Reader>, client: i64) -> Self {
+    pub(super) fn new(
+        readers: &'a BTreeMap<Key, Reader>,
+        stay: BTreeMap<Key, &'a Reader>,
+        client: i64,
+    ) -> Self {
         Self {
             readers,
+            stay,
             by_queue: HashMap::new(),
             client,
         }
@@ -50,8 +57,7 @@ impl<'a> Takers<'a> {
             return Ok(None);
         };
         self.found(messages, queue)?;
-        let reader = self.readers.get(&key);
-        Ok(reader.filter(|reader| reader.queue == queue && !reader.gone))
+        Ok(self.stay.get(&key).copied())
     }
 
     /// Of each queue that was looked at, whether it is this process's own.
