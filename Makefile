@@ -83,7 +83,8 @@ binaries: ## Build the programs that the tests start
 .PHONY: build
 build: ## Build `homing`, release
 	@scripts/setup
-	@cargo build --release --locked --package homing-cli
+	@# The packages of `make demo`, so that nothing is built twice.
+	@cargo build --release --locked --package homing-cli --package homing-examples --bin homing
 
 .PHONY: workers
 workers: build ## Run N worker processes against AMQP_URL (N=8, ARGS='--run KIND=COMMAND')
