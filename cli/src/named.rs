@@ -99,7 +99,7 @@ fn one(text: &str, found: &[TaskId]) -> Result<TaskId, Trouble> {
             let what = format!("several ids begin with {text}:{told}{more}");
             Err(Trouble::new(Exit::Usage, what)
                 .from("the command line")
-                .fix("give more digits: those of one moment differ from the 13th on"))
+                .fix("give more digits: those of one moment are alike in the first 12, those of one batch in the first 17"))
         }
     }
 }
