@@ -1,6 +1,6 @@
 //! What is done with messages in the file, inside a transaction.
 
-use homing_protocol::{Death, Properties, Received};
+use homing_protocol::{Death, Message, Properties, Received};
 use rusqlite::{Connection, OptionalExtension as _, Result, Row};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,19 @@ pub(super) type Found = (i64, Box<Received>);
 /// How many tasks a message carries, as prefetches count them.
 pub(super) fn tasks_of(received: &Received) -> u32 {
     u32::try_from(received.tasks()).unwrap_or(u32::MAX)
+}
+
+/// A message as whoever gets it first has it.
+pub(super) fn published(message: Message, exchange: String, routing_key: String) -> Box<Received> {
+    Box::new(Received {
+        properties: message.properties,
+        body: message.body,
+        exchange,
+        routing_key,
+        redelivered: false,
+        delivery_count: 0,
+        deaths: Vec::new(),
+    })
 }
 
 fn received(row: &Row<'_>) -> Result<Found> {

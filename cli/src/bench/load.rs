@@ -212,13 +212,13 @@ pub(super) async fn lone(ends: &Ends, count: u64, bar: &ProgressBar) -> Result<D
                 let output = output.map_err(|_| late("an outcome", "did not come back"))?;
                 output.map_err(|error| Trouble::bug(&error))?;
                 awaited_ms.push(since.elapsed().as_secs_f64() * 1e3);
+                until_closed(ends, handle.id()).await?;
             }
             Some(looking) => {
                 let seen_at = looking.end().await?;
                 stored_ms.push((seen_at - since).as_secs_f64() * 1e3);
             }
         }
-        until_closed(ends, handle.id()).await?;
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -17,6 +17,7 @@ use homing_tests::kind::{Echo, Gate};
 use homing_tests::{HOMING, Pipeline, SmallDisk, World, eventually};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::timeout;
 
 /// A pipeline on a file of its own.
 async fn pipeline(worker: &[&str]) -> Pipeline {
@@ -305,6 +306,34 @@ async fn what_is_handed_out_and_not_written_in_time_is_told_to_be_unconfirmed_an
 }
 
 #[tokio::test]
+async fn a_consumer_is_quiet_once_what_was_handed_out_and_given_up_is_answered() {
+    let window = Window {
+        deadline: Some(Duration::from_millis(100)),
+        ..Window::DEFAULT
+    };
+    let mut one = OneProcess::start(window).await;
+
+    one.turn.lock().unwrap();
+    let confirm = one.publisher.publish(task(1)).await.unwrap();
+    let (_, token) = one.next().await;
+    confirm.await.unwrap_err();
+    one.turn.unlock().unwrap();
+    let mut quiet = one.consumer.quiet();
+    one.consumer.hold();
+    let file = rusqlite::Connection::open(one.world.dir.join("homing-queue.db")).unwrap();
+    let load = "SELECT prefetch, held FROM consumer";
+    let is_held = async || {
+        let load = file.query_row(load, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        (load.unwrap() == (0, 1)).then_some(())
+    };
+    eventually("it is written down that it is held", is_held).await;
+    token.ack(&one.proof);
+
+    let reached = timeout(Duration::from_secs(30), quiet.reached()).await;
+    reached.expect("it is held, and nothing is open");
+}
+
+#[tokio::test]
 async fn what_is_handed_out_when_its_queue_is_made_anew_comes_again_by_that_one() {
     let mut one = OneProcess::start(Window::DEFAULT).await;
     let other = one.world.broker();
@@ -383,13 +412,20 @@ async fn a_broker_in_memory_delivers_what_was_published_and_is_gone_with_its_han
     assert!(!another.check().await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn what_waits_comes_before_what_is_published_later() {
+/// A broker in memory, and a publisher to the queue of a consumer there.
+async fn in_memory(prefetch: u16) -> (Embedded, Publisher, Consumer) {
     let broker = Embedded::in_memory(Topology::new(Namespace::default(), []));
     broker.apply().await.unwrap();
     let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
     let source = Source::Tasks(QueueName::tasks());
-    let mut consumer = broker.consumer(source, NonZeroU16::MIN).await.unwrap();
+    let prefetch = NonZeroU16::new(prefetch).unwrap();
+    let consumer = broker.consumer(source, prefetch).await.unwrap();
+    (broker, publisher, consumer)
+}
+
+#[tokio::test]
+async fn what_waits_comes_before_what_is_published_later() {
+    let (_broker, publisher, mut consumer) = in_memory(1).await;
     let mut proof = publisher.publish(task(0)).await.unwrap().await.unwrap();
     let mut held = consumer.recv().await.unwrap();
 
@@ -411,12 +447,7 @@ async fn what_waits_comes_before_what_is_published_later() {
 
 #[tokio::test]
 async fn what_came_back_comes_before_what_is_published_later() {
-    let broker = Embedded::in_memory(Topology::new(Namespace::default(), []));
-    broker.apply().await.unwrap();
-    let publisher = broker.publisher(Window::DEFAULT).await.unwrap();
-    let source = Source::Tasks(QueueName::tasks());
-    let prefetch = NonZeroU16::new(2).unwrap();
-    let mut consumer = broker.consumer(source, prefetch).await.unwrap();
+    let (broker, publisher, mut consumer) = in_memory(2).await;
     publisher.publish(task(0)).await.unwrap().await.unwrap();
     let proof = publisher.publish(task(1)).await.unwrap().await.unwrap();
     let first = consumer.recv().await.unwrap();

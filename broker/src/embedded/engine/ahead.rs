@@ -1,15 +1,16 @@
 //! Hands out messages before they are in the file, to readers of this process.
 //!
-//! Whoever gets one can lose nothing by it: it is confirmed once it is on disk, and so
-//! is what takes its place, which is written later into the same file. Should this
-//! process die before, its publisher was told nothing; should it not be written, it
-//! stays with those that wait to be, and an answer to it is kept there.
-
-use homing_protocol::Received;
+//! Whoever gets one can lose nothing by it: it is confirmed once it is on disk. What
+//! takes its place goes into the same file behind it, or, if it is an outcome, into the
+//! store, after which nobody needs the message. Should this process die before, its
+//! publisher was told nothing; should it not be written, it stays with those that wait
+//! to be, and an answer to it is kept there.
 
 use super::Engine;
+use super::takers::with_room;
 use crate::consumer::Answer;
-use crate::embedded::links::{Ahead, Incoming, Key, Outlet, Reader};
+use crate::embedded::links::{Ahead, Incoming};
+use crate::embedded::messages::published;
 
 /// With more that come together, none waits for the transaction of another.
 const TOGETHER_MAX: usize = 4;
@@ -35,19 +36,13 @@ impl Engine {
             .queues
             .lead(&self.topology, &message.destination, route);
         let queue = queue.filter(|queue| self.ours.contains(queue));
-        let key = queue.and_then(|queue| with_room(self.readers.values(), queue));
-        let Some(reader) = key.and_then(|key| self.readers.get_mut(&key)) else {
+        // The one with the most room, so that they share.
+        let roomiest = |queue| with_room(&self.readers, queue).max_by_key(|(_, room)| *room);
+        let taker = queue.and_then(roomiest);
+        let Some(reader) = taker.and_then(|(key, _)| self.readers.get_mut(&key)) else {
             return Ahead::No;
         };
-        let received = Box::new(Received {
-            properties: message.properties.clone(),
-            body: message.body.clone(),
-            exchange,
-            routing_key,
-            redelivered: false,
-            delivery_count: 0,
-            deaths: Vec::new(),
-        });
+        let received = published(message.clone(), exchange, routing_key);
         self.next_tag -= 1;
         reader.deliver(self.next_tag, received);
         match reader.is_inbox() {
@@ -56,16 +51,6 @@ impl Engine {
             false => Ahead::To(reader.key, self.next_tag),
         }
     }
-}
-
-/// The reader of a queue with the most room, so that they share.
-fn with_room<'a>(readers: impl Iterator<Item = &'a Reader>, queue: i64) -> Option<Key> {
-    let readers = readers
-        .filter(|reader| reader.queue == queue && !matches!(reader.outlet, Outlet::Puller { .. }));
-    let readers = readers.filter(|reader| reader.room() > 0);
-    readers
-        .max_by_key(|reader| reader.room())
-        .map(|reader| reader.key)
 }
 
 /// Takes note of an answer to what was handed out as `tag` and is not in the file yet.

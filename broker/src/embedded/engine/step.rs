@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use homing_faults::{Point, crash_point};
 use homing_protocol::topology::Topology;
-use homing_protocol::{Death, Destination, Message, Received};
+use homing_protocol::{Death, Received};
 use rusqlite::Connection;
 
 use super::open::Opening;
-use super::takers::{Takers, carried};
+use super::takers::carried;
 use crate::consumer::Answer;
 use crate::embedded::clients::{self, Load};
-use crate::embedded::links::{Ahead, Incoming, Key, Outlet, Reader};
-use crate::embedded::messages::{BYTES_MAX, Head, Messages, tasks_of};
+use crate::embedded::links::{Incoming, Key, Outlet, Reader};
+use crate::embedded::messages::{BYTES_MAX, Messages, tasks_of};
 use crate::embedded::queues::{self, Queues};
 
 /// Until what is due and has no queue is tried again.
@@ -212,7 +212,7 @@ impl Step<'_> {
         self.fill(messages, message, dead)
     }
 
-    fn death(&self, reason: &str, queue: String) -> Death {
+    pub(super) fn death(&self, reason: &str, queue: String) -> Death {
         Death {
             reason: reason.to_owned(),
             queue,
@@ -221,113 +221,21 @@ impl Step<'_> {
         }
     }
 
-    fn fill(&mut self, messages: Messages<'_>, message: i64, queue: i64) -> rusqlite::Result<()> {
+    pub(super) fn fill(
+        &mut self,
+        messages: Messages<'_>,
+        message: i64,
+        queue: i64,
+    ) -> rusqlite::Result<()> {
         messages.wait(message, queue)?;
         self.filled(queue);
         Ok(())
     }
 
-    fn filled(&mut self, queue: i64) {
+    pub(super) fn filled(&mut self, queue: i64) {
         if !self.effects.filled.contains(&queue) {
             self.effects.filled.push(queue);
         }
-    }
-
-    fn publish(&mut self, messages: Messages<'_>) -> rusqlite::Result<()> {
-        // As for leases.
-        let none = BTreeMap::new();
-        let readers = match self.effects.moved.is_empty() {
-            true => self.readers,
-            false => &none,
-        };
-        let stay = self.readers.values().filter(|reader| {
-            let moved = &self.effects.moved;
-            !reader.gone && moved.iter().all(|(key, _)| *key != reader.key)
-        });
-        let stay = stay.map(|reader| (reader.key, reader)).collect();
-        let mut takers = Takers::new(readers, stay, self.client.unwrap_or(0));
-        for incoming in self.incoming {
-            crash_point(Point::LinkBeforeWrite);
-            let way = self.way(messages, &mut takers, incoming)?;
-            self.effects.published.push(way);
-        }
-        self.effects.ours = takers.ours();
-        Ok(())
-    }
-
-    /// Puts a message where it is to go.
-    fn way(
-        &mut self,
-        messages: Messages<'_>,
-        takers: &mut Takers<'_>,
-        incoming: &Incoming,
-    ) -> rusqlite::Result<Way> {
-        if incoming.ahead == Ahead::Done {
-            return Ok(Way::Kept);
-        }
-        let message = &incoming.request.message;
-        let (exchange, routing_key) = self.topology.route(&message.destination);
-        if let Destination::Delayed { queue, secs } = &message.destination {
-            let (queue, dead) = (self.topology.queue(queue), self.topology.dead());
-            if self.queues.named(&dead).is_none() {
-                return Ok(Way::None);
-            }
-            let deaths = vec![self.death("expired", exchange)];
-            let id = self.add(messages, message, self.topology.due(), routing_key, deaths)?;
-            let due_at = self.now + i64::from(*secs) * 1_000;
-            messages.delay(id, due_at, &queue, &dead)?;
-            if let Some(queue) = self.queues.named(&queue) {
-                // Whoever takes from it waits for when it is due.
-                self.filled(queue);
-            }
-            return Ok(Way::Kept);
-        }
-        let route = (&*exchange, &*routing_key);
-        let leads = self.queues.lead(self.topology, &message.destination, route);
-        let Some(queue) = leads else {
-            return Ok(Way::None);
-        };
-        if incoming.ahead == Ahead::Returned {
-            let id = self.add(messages, message, exchange, routing_key, Vec::new())?;
-            messages.returned(id, 0)?;
-            self.fill(messages, id, queue)?;
-            return Ok(Way::Kept);
-        }
-        let taker = match takers.ahead(messages, queue, incoming.ahead)? {
-            Some(reader) => Some(reader),
-            None => takers.next(messages, queue, message)?,
-        };
-        if let Some(reader) = taker.filter(|reader| reader.is_inbox()) {
-            // A reply is nobody's once it is here.
-            return Ok(Way::Leased(reader.key, 0));
-        }
-        let id = self.add(messages, message, exchange, routing_key, Vec::new())?;
-        let Some(reader) = taker else {
-            self.fill(messages, id, queue)?;
-            return Ok(Way::Kept);
-        };
-        messages.lease(id, reader.queue, reader.consumer)?;
-        Ok(match incoming.ahead {
-            Ahead::To(key, tag) if key == reader.key => Way::LeasedAhead(key, tag, id),
-            _ => Way::Leased(reader.key, id),
-        })
-    }
-
-    fn add(
-        &self,
-        messages: Messages<'_>,
-        message: &Message,
-        exchange: String,
-        routing_key: String,
-        deaths: Vec<Death>,
-    ) -> rusqlite::Result<i64> {
-        let head = Head {
-            properties: &message.properties,
-            exchange,
-            routing_key,
-            deaths,
-        };
-        messages.add(&head.encode(), &message.body)
     }
 
     /// Moves what is due to where it was meant for; or to the dead letters, if that

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use homing_protocol::Message;
 
 use crate::embedded::clients;
-use crate::embedded::links::{Ahead, Key, Outlet, Reader};
+use crate::embedded::links::{Key, Outlet, Reader};
 use crate::embedded::messages::Messages;
 
 /// How many tasks a message carries, as prefetches count them.
@@ -18,8 +18,6 @@ pub(super) fn carried(message: &Message) -> u32 {
 /// The readers of this process that may take what comes.
 pub(super) struct Takers<'a> {
     readers: &'a BTreeMap<Key, Reader>,
-    /// Those that keep what they had ahead: they do not begin anew.
-    stay: BTreeMap<Key, &'a Reader>,
     by_queue: HashMap<i64, Found>,
     client: i64,
 }
@@ -33,31 +31,17 @@ struct Found {
 }
 
 impl<'a> Takers<'a> {
-    pub(super) fn new(
-        readers: &'a BTreeMap<Key, Reader>,
-        stay: BTreeMap<Key, &'a Reader>,
-        client: i64,
-    ) -> Self {
+    pub(super) fn new(readers: &'a BTreeMap<Key, Reader>, client: i64) -> Self {
         Self {
             readers,
-            stay,
             by_queue: HashMap::new(),
             client,
         }
     }
 
-    /// Whoever had a message of `queue` ahead, unless it does not take from there.
-    pub(super) fn ahead(
-        &mut self,
-        messages: Messages<'_>,
-        queue: i64,
-        ahead: Ahead,
-    ) -> rusqlite::Result<Option<&'a Reader>> {
-        let Ahead::To(key, _) = ahead else {
-            return Ok(None);
-        };
-        self.found(messages, queue)?;
-        Ok(self.stay.get(&key).copied())
+    /// Looks at a queue, which [`ours`](Self::ours) tells of then.
+    pub(super) fn look(&mut self, messages: Messages<'_>, queue: i64) -> rusqlite::Result<()> {
+        self.found(messages, queue).map(drop)
     }
 
     /// Of each queue that was looked at, whether it is this process's own.
@@ -75,7 +59,7 @@ impl<'a> Takers<'a> {
                 let shared = || clients::others_take(messages.0, queue, self.client);
                 let is_ours = !(messages.any(queue)? || shared()?);
                 let with_room = match is_ours {
-                    true => takers(self.readers, queue),
+                    true => with_room(self.readers, queue).collect(),
                     false => Vec::new(),
                 };
                 Ok(unknown.insert(Found { is_ours, with_room }))
@@ -102,10 +86,14 @@ impl<'a> Takers<'a> {
     }
 }
 
-fn takers(readers: &BTreeMap<Key, Reader>, queue: i64) -> Vec<(Key, u32)> {
-    let takers = readers
-        .values()
-        .filter(|reader| reader.queue == queue && !matches!(reader.outlet, Outlet::Puller { .. }));
+/// The readers that may take from a queue, each with the room it has.
+pub(super) fn with_room(
+    readers: &BTreeMap<Key, Reader>,
+    queue: i64,
+) -> impl Iterator<Item = (Key, u32)> {
+    let takers = readers.values().filter(move |reader| {
+        reader.queue == queue && !matches!(reader.outlet, Outlet::Puller { .. })
+    });
     let takers = takers.map(|reader| (reader.key, reader.room()));
-    takers.filter(|(_, room)| *room > 0).collect()
+    takers.filter(|(_, room)| *room > 0)
 }

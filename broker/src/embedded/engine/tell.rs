@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use homing_faults::{Point, crash_point};
-use homing_protocol::Received;
 
 use super::Engine;
 use super::step::{Effects, Way};
 use crate::embedded::disk::Waiting;
 use crate::embedded::links::{Ahead, Incoming, Key, Outlet};
-use crate::embedded::queues;
+use crate::embedded::{messages, queues};
 use crate::error::PublishError;
 use crate::publisher::Request;
 use crate::puller::Ask;
@@ -103,8 +102,8 @@ impl Engine {
             Way::Leased(..) | Way::None => self.topology.route(&message.destination),
         };
         match way {
-            Way::None if matches!(ahead, Ahead::To(..)) => {
-                // Its queue went just now: whoever had it ahead may have done it.
+            Way::None if ahead != Ahead::No => {
+                // Its queue went just now: whoever had it ahead may have begun it.
                 drop(room);
                 let waited = Duration::ZERO;
                 let _gone = confirm.send(Err(PublishError::Unconfirmed { waited }));
@@ -126,15 +125,7 @@ impl Engine {
                 }
             }
             Way::Leased(key, id) => {
-                let received = Box::new(Received {
-                    properties: message.properties,
-                    body: message.body,
-                    exchange,
-                    routing_key,
-                    redelivered: false,
-                    delivery_count: 0,
-                    deaths: Vec::new(),
-                });
+                let received = messages::published(message, exchange, routing_key);
                 if let Some(reader) = self.readers.get_mut(&key) {
                     reader.deliver(id, received);
                 }
